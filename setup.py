@@ -1,0 +1,25 @@
+"Reads settings.ini, the one place for name, version and requirements."
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+config = ConfigParser(delimiters=["="])
+config.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")
+about = config["DEFAULT"]
+
+setup(
+    name=about["lib_name"],
+    version=about["version"],
+    description=about["description"],
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author=about["author"],
+    license="MIT",
+    keywords=about["keywords"].split(),
+    python_requires=f">={about['min_python']}",
+    packages=find_packages(include=["sslam_nb", "sslam_nb.*"]),
+    install_requires=about["requirements"].split(),
+    extras_require={"dev": about["dev_requirements"].split()},
+    zip_safe=False,
+)
