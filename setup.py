@@ -4,15 +4,16 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
-config.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")
+config.read(HERE/"settings.ini", encoding="utf-8")
 about = config["DEFAULT"]
 
 setup(
     name=about["lib_name"],
     version=about["version"],
     description=about["description"],
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE/"README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author=about["author"],
     license="MIT",

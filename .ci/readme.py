@@ -1,0 +1,46 @@
+"Write README.md, and the pictures it shows, from nbs/index.ipynb: python .ci/readme.py"
+import base64, json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = Path('nbs/images')
+NOTE = '<!-- Written by `make readme` from nbs/index.ipynb; edit that. -->\n'
+
+def text(lines): return lines if isinstance(lines, str) else ''.join(lines)
+
+def fence(body, language=''): return f"```{language}\n{body.rstrip()}\n```"
+
+def code_cell(cell, pictures):
+    "A code cell as markdown: its source, then its outputs; `#| hide` drops both, `#| echo: false` the source."
+    lines = text(cell['source']).splitlines()
+    directives = {line[2:].strip() for line in lines if line.startswith('#|')}
+    if 'hide' in directives: return []
+    source = '\n'.join(line for line in lines if not line.startswith('#|')).strip()
+    parts = [fence(source, 'python')] if source and 'echo: false' not in directives else []
+    for output in cell['outputs']:
+        data = output.get('data', {})
+        if 'image/png' in data:
+            path = IMAGES/f"index-{cell['id']}.png"
+            pictures[path] = base64.b64decode(text(data['image/png']))
+            parts.append(f"![{text(data.get('text/plain', 'figure'))}]({path.as_posix()})")
+        elif 'text/markdown' in data: parts.append(text(data['text/markdown']))
+        elif printed := text(output.get('text', data.get('text/plain', ''))): parts.append(fence(printed, 'text'))
+    return parts
+
+def render(notebook):
+    "README text and {path: PNG bytes} of an index notebook."
+    parts, pictures = [NOTE.strip()], {}
+    for cell in notebook['cells']:
+        parts += code_cell(cell, pictures) if cell['cell_type'] == 'code' else [text(cell['source']).strip()]
+    return '\n\n'.join(parts) + '\n', pictures
+
+def main(root=ROOT):
+    readme, pictures = render(json.loads((root/'nbs/index.ipynb').read_text(encoding='utf-8')))
+    (root/'README.md').write_text(readme, encoding='utf-8')
+    for old in (root/IMAGES).glob('index-*.png'):
+        if old.relative_to(root) not in pictures: old.unlink()
+    for path, png in pictures.items():
+        (root/path).parent.mkdir(exist_ok=True)
+        (root/path).write_bytes(png)
+
+if __name__ == '__main__': main()

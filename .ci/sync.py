@@ -1,0 +1,37 @@
+"""Notebooks clean, sslam_nb/ exported, README.md written? Brings them up to date and fails if that changed a file.
+
+The files are compared before and after, not with the last commit, so that work in progress passes when it is in sync."""
+import json, subprocess, sys
+from pathlib import Path
+
+import nbformat
+
+import readme
+
+ROOT = readme.ROOT
+
+def watched():
+    "Contents of every file that the tools below may write."
+    paths = [ROOT/'README.md', *ROOT.glob('nbs/**/*.ipynb'), *ROOT.glob('nbs/images/*.png'), *ROOT.glob('sslam_nb/**/*.py')]
+    return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in paths
+            if p.is_file() and '.ipynb_checkpoints' not in p.parts}
+
+def split_lines(path):
+    "Store sources and outputs line by line, as JupyterLab does, so that a diff shows lines and not whole cells."
+    old = path.read_text(encoding='utf-8')
+    notebook = nbformat.v4.rwbase.split_lines(nbformat.from_dict(json.loads(old)))
+    new = json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + '\n'
+    if new != old: path.write_text(new, encoding='utf-8')
+
+def main():
+    before = watched()
+    for tool in ('nbdev_clean', 'nbdev_export'): subprocess.run([tool], cwd=ROOT, check=True)
+    for name in watched():
+        if name.endswith('.ipynb'): split_lines(ROOT/name)
+    readme.main()
+    after = watched()
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if changed: sys.exit('Out of sync; now brought up to date. Look at `git diff` and commit:\n  ' + '\n  '.join(changed))
+    print(f'{len(after)} files in sync')
+
+if __name__ == '__main__': main()

@@ -1,0 +1,64 @@
+# make stage2: set up and pre-train.  make test: set up and run every check.  make help: the rest.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV   := .venv
+STAMP  := $(VENV)/.installed
+# The first Python of at least 3.11 on PATH, or the one you name: make env PYTHON=/path/to/python3.11
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# Options for pip, e.g. another build of torch: make env PIP_ARGS='--index-url URL'
+PIP_ARGS ?=
+# Options for papermill, e.g. make stage2 ARGS='-p epochs 5 -p seed 1'
+ARGS     ?=
+# Options for pytest, e.g. make test TESTS='-k house'
+TESTS    ?=
+WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help env stage1 stage2 lab sync inline test readme clean
+
+help: ## This list
+	@grep -E '^[a-z0-9 ]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
+		printf 'make %-16s %s\n' "$$targets" "$$text"; done
+
+env: $(STAMP) ## Make .venv from constraints.txt (about two minutes, 2.2 GB with a CPU build of torch)
+
+$(STAMP): constraints.txt settings.ini setup.py
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make env PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"PYTHON=$(PYTHON) is {sys.version.split()[0]}; 3.11 or newer is needed")'
+	@echo "Making $(VENV) with $$("$(PYTHON)" --version); installing takes a few minutes ..."
+	@test -x $(VENV)/bin/pip || "$(PYTHON)" -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt --use-pep517 -e '.[dev]'
+	@$(VENV)/bin/python -c 'import torch; print("torch", torch.__version__)'
+	@touch $@
+
+stage1 stage2: env ## Pre-train; results land in runs/. Options: ARGS='-p epochs 5'
+	@mkdir -p runs && touch runs/.started-$@
+	papermill nbs/$@.ipynb runs/$@.ipynb $(ARGS)
+	@echo; echo "executed notebook:"; echo "  runs/$@.ipynb"
+	@for kind in 'checkpoint safetensors' 'record json' 'metrics csv'; do set -- $$kind; echo "$$1:"; \
+		find runs -newer runs/.started-$@ -name "*.$$2" | sort | sed 's/^/  /'; done; rm -f runs/.started-$@
+
+lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
+	jupyter lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)
+
+sync: env ## Clean the notebooks, export sslam_nb/, write README.md; an error if anything changed
+	@python .ci/sync.py
+
+inline: env ## Run the tests inside the library notebooks
+	@OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
+
+test: env ## Everything that CI checks: sync, inline tests, pytest
+	@echo "1/3 sync";         python .ci/sync.py
+	@echo "2/3 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
+	@echo "3/3 pytest";       OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --durations 5 tests $(TESTS)
+
+readme: env ## Write README.md from nbs/index.ipynb
+	@python .ci/readme.py
+
+clean: ## Remove what tests and builds leave behind; keeps .venv and runs
+	rm -rf build dist *.egg-info .pytest_cache _proc _docs
+	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
