@@ -8,6 +8,7 @@ STAMP  := $(VENV)/.installed
 # The first Python of at least 3.11 on PATH, or the one you name: make env PYTHON=/path/to/python3.11
 PYTHON ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+NO_PYTHON := Python 3.11 or newer is needed; install it, or name it: make env PYTHON=/path/to/python3.11
 # Options for pip, e.g. another build of torch: make env PIP_ARGS='--index-url URL'
 PIP_ARGS ?=
 # Options for papermill, e.g. make stage2 ARGS='-p epochs 5 -p seed 1'
@@ -27,8 +28,9 @@ help: ## This list
 env: $(STAMP) ## Make .venv from constraints.txt (about two minutes, 2.2 GB with a CPU build of torch)
 
 $(STAMP): constraints.txt settings.ini setup.py
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Install one, or name it: make env PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"PYTHON=$(PYTHON) is {sys.version.split()[0]}; 3.11 or newer is needed")'
+	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "PYTHON=$(PYTHON) will not do. $(NO_PYTHON)" >&2; exit 1; }
 	@echo "Making $(VENV) with $$("$(PYTHON)" --version); installing takes a few minutes ..."
 	@test -x $(VENV)/bin/pip || "$(PYTHON)" -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt --use-pep517 -e '.[dev]'
@@ -61,4 +63,5 @@ readme: env ## Write README.md from nbs/index.ipynb
 
 clean: ## Remove what tests and builds leave behind; keeps .venv and runs
 	rm -rf build dist *.egg-info .pytest_cache _proc _docs
-	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+		-exec rm -rf {} +

@@ -1,20 +1,19 @@
 """Run nbdev_test, and make sure that it ran: outside a project it would say "Success." and test nothing.
 
 python .ci/inline.py [WORKERS]"""
-import subprocess, sys
+import re, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
 def main(workers='2'):
     chapters = [p.name for p in sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))]
-    run = subprocess.run(['nbdev_test', '--do_print', '--timing', '--n_workers', workers], cwd=ROOT, text=True,
-                         capture_output=True)
+    command = ['nbdev_test', '--do_print', '--timing', '--n_workers', workers]
+    run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     sys.stderr.write(run.stderr)
     if run.returncode: sys.exit(run.returncode)
-    missing = [name for name in chapters if not any(line.startswith('- Completed') and line.endswith(f'/{name}')
-                                                    for line in run.stdout.splitlines())]
-    if missing: sys.exit(f"nbdev_test did not run {', '.join(missing)}")
+    missing = set(chapters) - set(re.findall(r'- Completed \S*/(\S+\.ipynb)', run.stdout))
+    if missing: sys.exit(f"nbdev_test did not run {', '.join(sorted(missing))}")
     slowest = [line for line in run.stdout.splitlines() if line.endswith(' secs')][:3]
     print(f"{len(chapters)} library notebooks passed (slowest: {'; '.join(slowest)})")
 

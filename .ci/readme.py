@@ -1,5 +1,5 @@
 "Write README.md, and the pictures it shows, from nbs/index.ipynb: python .ci/readme.py"
-import base64, json
+import base64, json, posixpath, re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -8,10 +8,15 @@ NOTE = '<!-- Written by `make readme` from nbs/index.ipynb; edit that. -->\n'
 
 def text(lines): return lines if isinstance(lines, str) else ''.join(lines)
 
+def from_root(markdown):
+    "Links are relative to nbs/ in the notebook and to the project in README.md."
+    link = lambda m: f"]({posixpath.normpath(posixpath.join('nbs', m[1]))})"
+    return re.sub(r'\]\((?!\w+:|#)([^)]+)\)', link, markdown)
+
 def fence(body, language=''): return f"```{language}\n{body.rstrip()}\n```"
 
 def code_cell(cell, pictures):
-    "A code cell as markdown: its source, then its outputs; `#| hide` drops both, `#| echo: false` the source."
+    "Source and outputs as markdown; `#| hide` drops both, `#| echo: false` drops the source."
     lines = text(cell['source']).splitlines()
     directives = {line[2:].strip() for line in lines if line.startswith('#|')}
     if 'hide' in directives: return []
@@ -23,15 +28,16 @@ def code_cell(cell, pictures):
             path = IMAGES/f"index-{cell['id']}.png"
             pictures[path] = base64.b64decode(text(data['image/png']))
             parts.append(f"![{text(data.get('text/plain', 'figure'))}]({path.as_posix()})")
-        elif 'text/markdown' in data: parts.append(text(data['text/markdown']))
-        elif printed := text(output.get('text', data.get('text/plain', ''))): parts.append(fence(printed, 'text'))
+        elif 'text/markdown' in data: parts.append(from_root(text(data['text/markdown'])))
+        else: parts.append(fence(text(output.get('text', data.get('text/plain', ''))), 'text'))
     return parts
 
 def render(notebook):
     "README text and {path: PNG bytes} of an index notebook."
     parts, pictures = [NOTE.strip()], {}
     for cell in notebook['cells']:
-        parts += code_cell(cell, pictures) if cell['cell_type'] == 'code' else [text(cell['source']).strip()]
+        is_code = cell['cell_type'] == 'code'
+        parts += code_cell(cell, pictures) if is_code else [from_root(text(cell['source']).strip())]
     return '\n\n'.join(parts) + '\n', pictures
 
 def main(root=ROOT):

@@ -1,6 +1,6 @@
-"""Notebooks clean, sslam_nb/ exported, README.md written? Brings them up to date and fails if that changed a file.
+"""Clean the notebooks, export sslam_nb/, write README.md; an error if that changed a file.
 
-The files are compared before and after, not with the last commit, so that work in progress passes when it is in sync."""
+Files are compared before and after, not with the last commit: work in progress passes when it is in sync."""
 import json, subprocess, sys
 from pathlib import Path
 
@@ -12,12 +12,12 @@ ROOT = readme.ROOT
 
 def watched():
     "Contents of every file that the tools below may write."
-    paths = [ROOT/'README.md', *ROOT.glob('nbs/**/*.ipynb'), *ROOT.glob('nbs/images/*.png'), *ROOT.glob('sslam_nb/**/*.py')]
-    return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in paths
-            if p.is_file() and '.ipynb_checkpoints' not in p.parts}
+    patterns = ('README.md', 'nbs/**/*.ipynb', 'nbs/images/*.png', 'sslam_nb/**/*.py')
+    paths = [p for pattern in patterns for p in ROOT.glob(pattern) if '.ipynb_checkpoints' not in p.parts]
+    return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in paths}
 
 def split_lines(path):
-    "Store sources and outputs line by line, as JupyterLab does, so that a diff shows lines and not whole cells."
+    "Store sources and outputs line by line, as JupyterLab does; a diff then shows lines, not cells."
     old = path.read_text(encoding='utf-8')
     notebook = nbformat.v4.rwbase.split_lines(nbformat.from_dict(json.loads(old)))
     new = json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + '\n'
@@ -31,7 +31,7 @@ def main():
     readme.main()
     after = watched()
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    if changed: sys.exit('Out of sync; now brought up to date. Look at `git diff` and commit:\n  ' + '\n  '.join(changed))
+    if changed: sys.exit('Was out of sync, now up to date; look at `git diff`:\n  ' + '\n  '.join(changed))
     print(f'{len(after)} files in sync')
 
 if __name__ == '__main__': main()

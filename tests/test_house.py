@@ -1,0 +1,133 @@
+"The house rules: grammar and budgets of every notebook, import order, presets."
+import ast, json, re
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from sslam_nb.config import SIZES, flatten, preset
+
+ROOT = Path(__file__).resolve().parents[1]
+NBS = sorted(p for p in ROOT.glob('nbs/**/*.ipynb') if '.ipynb_checkpoints' not in p.parts)
+LIBRARY = [p for p in NBS if re.match(r'\d\d[a-z]?_', p.name)]
+RUNS = [p for p in NBS if p.parent.name == 'nbs' and p not in LIBRARY and p.name != 'index.ipynb']
+PRIVATE = re.compile(r'/(work|root|home|tmp|Users)/|Warning|\b(it|step|clips)/s|/(it|loop|step)\b|Wall time')
+text = ''.join # sources and outputs are stored as lists of lines
+
+def cells(path, kind='code'):
+    "Sources of the cells of one kind."
+    return [text(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
+
+def exported(path): return [s for s in cells(path) if re.match(r'#\|\s*exports?\b', s)]
+
+def each(paths): return pytest.mark.parametrize('path', paths, ids=lambda p: p.stem)
+
+def outputs(path):
+    "(type, content) of everything that the notebook shows."
+    for cell in json.loads(path.read_text())['cells']:
+        for out in cell.get('outputs', []):
+            yield from out.get('data', {}).items()
+            if 'text' in out: yield out.get('name', 'text'), out['text']
+            if out['output_type'] == 'error': yield 'error', out['ename']
+
+@each(LIBRARY)
+def test_grammar(path):
+    code, prose = cells(path), cells(path, 'markdown')
+    name = re.sub(r'^\d\d[a-z]?_', '', path.stem)
+    assert code[0].strip() == f'#| default_exp {name}'
+    assert re.match(r'# [^\n]+\n\n> [^\n]+$', prose[0].strip()), 'a title, then one sentence as a blockquote'
+    assert code[-1].strip() == '#| hide\nimport nbdev; nbdev.nbdev_export()'
+    assert 15 <= len(code) <= 40, f'{len(code)} code cells'
+    share = len(prose)/(len(code) + len(prose))
+    assert .25 <= share <= .45, f'prose is {share:.0%} of the cells'
+    for source in exported(path):
+        assert len(source.splitlines()) <= 46, f'longer than 45 lines: {source[:60]}'
+    for tool in ('matplotlib', 'IPython', 'nbdev', 'fastcore'):
+        assert not any(tool in source for source in exported(path)), f'{tool} in an exported cell'
+
+@each(NBS)
+def test_text(path):
+    for source in cells(path) + cells(path, 'markdown'):
+        assert not re.search(r'\bTODO\b|\bFIXME\b|import \*|[\U0001F300-\U0001FAFF]', source), source[:80]
+        long = [line for line in source.splitlines() if len(line) > 110 and not line.startswith('| ')]
+        assert not long, long
+    assert path.stat().st_size <= 150*1024
+    assert sum(p.stat().st_size for p in NBS) < 3 * 2**20
+
+@each(NBS)
+def test_outputs(path):
+    pictures = [content for kind, content in outputs(path) if kind == 'image/png']
+    assert len(pictures) <= 3 and all(len(text(p))*3/4 <= 60*1024 for p in pictures)
+    for kind, content in outputs(path):
+        assert kind not in ('stderr', 'error') and 'widget' not in kind, f'{kind}: {text(content)[:200]}'
+        if not kind.startswith(('text', 'stdout')) or '<audio' in text(content): continue
+        found = PRIVATE.search(text(content))
+        assert not found, f'{found[0]!r} in an output'
+    if path in RUNS: assert not any(outputs(path)), 'run notebooks are committed without outputs'
+    else: assert any(outputs(path)), 'run it: its outputs are part of the chapter'
+
+@each(LIBRARY)
+def test_docments(path):
+    for source in exported(path):
+        for function in ast.parse(source).body:
+            if not isinstance(function, ast.FunctionDef) or function.name.startswith('_'): continue
+            doc = ast.get_docstring(function)
+            assert doc and '\n' not in doc, f'{function.name} needs a docstring of one line'
+            args = function.args
+            every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+            every = [arg for arg in every if arg]
+            for arg in every:
+                line = source.splitlines()[arg.lineno - 1]
+                assert re.search(r'#\s*\S', line), f'{function.name}: what is {arg.arg}?'
+            assert len({arg.lineno for arg in every}) == len(every), f'{function.name}: one argument a line'
+
+@each(LIBRARY)
+def test_import_order(path):
+    number = {re.sub(r'^\d\d[a-z]?_', '', p.stem): p.name for p in LIBRARY}
+    for name in re.findall(r'(?:from|import) sslam_nb\.(\w+)', '\n'.join(cells(path))):
+        assert number[name] < path.name, f'{path.name} imports {number[name]}'
+
+@each(LIBRARY)
+def test_module_size(path):
+    lines = len((ROOT/'sslam_nb'/(re.sub(r'^\d\d[a-z]?_', '', path.stem) + '.py')).read_text().splitlines())
+    assert 40 <= lines <= 250, f'{lines} lines'
+
+@each(RUNS)
+def test_run_notebook(path):
+    notebook = json.loads(path.read_text())
+    code = [c for c in notebook['cells'] if c['cell_type'] == 'code']
+    tagged = [c for c in code if 'parameters' in c['metadata'].get('tags', [])]
+    assert len(code) <= 12 and len(tagged) == 1, 'papermill needs one cell tagged `parameters`'
+    for line in ast.parse(text(tagged[0]['source'])).body:
+        assert isinstance(line, ast.AnnAssign), 'typed literals only'
+        ast.literal_eval(line.value)
+    assert all('#' in line for line in text(tagged[0]['source']).splitlines() if line), 'each with a comment'
+    assert any('skip_exec: true' in source for source in cells(path, 'markdown') + cells(path, 'raw'))
+
+def test_nbdev_keeps_the_parameters_tag():
+    config = ConfigParser(delimiters=['=']); config.read(ROOT/'settings.ini')
+    assert 'tags' in config['DEFAULT']['allowed_cell_metadata_keys'].split()
+
+# What a size may change; chapter 1 gives the reason for each
+SCALE = set('''size width depth n_heads decoder_width decoder_depth max_time_patches target_frames
+    unmixed_frames n_clips batch_size clones lr epochs max_steps warmup_share ema_start
+    ema_end ema_share precision workers probe_clips log_every save_every seed local_top_k
+    global_top_k_unmixed global_reduction'''.split())
+
+@pytest.mark.parametrize('stage', ['stage1', 'stage2'])
+def test_a_size_changes_scale_and_not_the_method(stage):
+    paper = flatten(preset(stage, 'paper'))
+    for size in SIZES:
+        changed = {name for name, value in flatten(preset(stage, size)).items() if value != paper[name]}
+        assert changed <= SCALE, f'{size} also changes {sorted(changed - SCALE)}'
+
+@pytest.mark.parametrize('stage, steps, warmup, lr, clones', [('stage1', 400e3, 53e3, 5e-4, 16),
+                                                              ('stage2', 200e3, 25e3, 5e-5, 8)])
+def test_paper_preset_is_table_7(stage, steps, warmup, lr, clones):
+    cfg = preset(stage, 'paper')
+    assert (cfg.lr, cfg.clones, cfg.batch_size) == (lr, clones, 12)
+    assert (cfg.betas, cfg.weight_decay) == ((0.9, 0.95), 0.05)
+    assert (cfg.spectrogram.mean, cfg.spectrogram.std, cfg.encoder.drop_path) == (-4.268, 4.569, 0.0)
+    assert cfg.epochs*cfg.n_clips/(4*cfg.batch_size) == pytest.approx(steps, rel=.01) # on 4 GPUs
+    assert cfg.warmup_share*steps == pytest.approx(warmup, rel=.01)
+    assert cfg.min_lr == 0 # Table 7 prints 1e-6 for all columns; the official pre-training ends at 0
