@@ -33,7 +33,7 @@ $(STAMP): constraints.txt settings.ini setup.py
 		{ echo "PYTHON=$(PYTHON) will not do. $(NO_PYTHON)" >&2; exit 1; }
 	@echo "Making $(VENV) with $$("$(PYTHON)" --version); installing takes a few minutes ..."
 	@test -x $(VENV)/bin/pip || "$(PYTHON)" -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install -q $(PIP_ARGS) -c constraints.txt --use-pep517 -e '.[dev]'
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --use-pep517 -e '.[dev]'
 	@$(VENV)/bin/python -c 'import torch; print("torch", torch.__version__)'
 	@touch $@
 

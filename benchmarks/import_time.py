@@ -1,7 +1,7 @@
 """How long does `import sslam_nb` take beside `import torch`? python benchmarks/import_time.py [REPEATS]
 
-Each import runs in a process of its own. The time is that of the whole process less an empty one: the median of
-the repeats, after one round that warms the file cache. `import sslam_nb` loads a chapter when a name of it is
+Each import runs in a process of its own. The time is that of the process less an empty one: the median of the
+repeats, after one round that warms the file cache. `import sslam_nb` loads a chapter when a name of it is
 first used, so the time of using every re-exported name is given as well."""
 import json, statistics, subprocess, sys, time
 
