@@ -17,6 +17,13 @@ ARGS     ?=
 TESTS    ?=
 WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
 
+# What the last cell of an executed notebook printed: where checkpoint, metrics and record are
+define LAST_CELL
+import json, sys
+cell = [c for c in json.load(open(sys.argv[1]))['cells'] if c['cell_type'] == 'code'][-1]
+print(''.join(text for output in cell['outputs'] for text in output.get('text', [])).rstrip())
+endef
+export LAST_CELL
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help env stage1 stage2 lab sync inline test readme clean
@@ -38,11 +45,9 @@ $(STAMP): constraints.txt settings.ini setup.py
 	@touch $@
 
 stage1 stage2: env ## Pre-train; results land in runs/. Options: ARGS='-p epochs 5'
-	@mkdir -p runs && touch runs/.started-$@
+	@mkdir -p runs
 	papermill nbs/$@.ipynb runs/$@.ipynb $(ARGS)
-	@echo; echo "executed notebook:"; echo "  runs/$@.ipynb"
-	@for kind in 'checkpoint safetensors' 'record json' 'metrics csv'; do set -- $$kind; echo "$$1:"; \
-		find runs -newer runs/.started-$@ -name "*.$$2" | sort | sed 's/^/  /'; done; rm -f runs/.started-$@
+	@echo; echo "notebook   $(CURDIR)/runs/$@.ipynb"; python -c "$$LAST_CELL" runs/$@.ipynb
 
 lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
 	jupyter lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)
@@ -56,7 +61,7 @@ inline: env ## Run the tests inside the library notebooks
 test: env ## Everything that CI checks: sync, inline tests, pytest
 	@echo "1/3 sync";         python .ci/sync.py
 	@echo "2/3 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
-	@echo "3/3 pytest";       OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --durations 5 tests $(TESTS)
+	@echo "3/3 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests $(TESTS)
 
 readme: env ## Write README.md from nbs/index.ipynb
 	@python .ci/readme.py

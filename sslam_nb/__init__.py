@@ -1,12 +1,23 @@
 """SSLAM, self-supervised learning from audio mixtures: the names that a script wants, each loaded when first used."""
+import sys
 from importlib import import_module
+from types import ModuleType
 
 __version__ = "0.1.0"
 
 # Name -> chapter. Loading on first use keeps `import sslam_nb` cheap and silent.
 _EXPORTS = {
-    'set_seed': 'core', 'pick_device': 'core',
-    'preset': 'config', 'override': 'config', 'VARIANTS': 'config',
+    'set_seed': 'core',
+    'preset': 'config', 'override': 'config',
+    'LogMel': 'spectrogram',
+    'SoundscapeDataset': 'soundscapes',
+    'open_data': 'datasets',
+    'AudioViT': 'encoder',
+    'SSLAM': 'sslam',
+    'load_checkpoint': 'hub',
+    'pretrain': 'pretrain',
+    'linear_probe': 'probe',
+    'read_records': 'results',
 }
 __all__ = sorted(_EXPORTS)
 
@@ -18,3 +29,12 @@ def __getattr__(name):
 
 
 def __dir__(): return sorted([*globals(), *_EXPORTS])
+
+
+class _Package(ModuleType):
+    "Importing the chapter `pretrain` must not hide the function `pretrain`, whichever comes first."
+    def __setattr__(self, name, value):
+        if not (name in _EXPORTS and isinstance(value, ModuleType)): super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -29,7 +29,7 @@ class RunRecord:
     "What one run measured, and what is needed to judge or to repeat it (ours)."
     name:str                # Run or table that it belongs to
     task:str                # stage1, stage2, or the name of a downstream task
-    metrics:dict            # Name -> number, or None where nothing was measured
+    metrics:dict            # Name -> number, None where nothing was measured, or a dict of the same
     config:dict             # Every hyper-parameter by its plain name
     seed:int = 0            # Of weights, masks, mixing and order
     size:str = ''           # paper, small or tiny
@@ -108,7 +108,7 @@ def make_record(
     name:str,       # Run or table that it belongs to
     task:str,       # stage1, stage2, or the name of a downstream task
     cfg,            # Config dataclass of the run
-    metrics:dict,   # Name -> number; a tensor is fine
+    metrics:dict,   # Name -> number, or a dict of the same; tensors are fine
     source=None,    # Data trained on: has a length, `name` and `checksum`
     history=(),     # Rows of the training curve: dicts, or a DataFrame; its empty cells become None
     wall_s:float=None,             # Wall-clock time [s]
@@ -170,6 +170,7 @@ def records_table(
     columns:tuple=('name', 'task', 'variant', 'size', 'data', 'seed'), # Fields or hyper-parameters, first
 )->pd.DataFrame:             # One row for each record; a missing measurement is NaN
     "Records side by side (ours)."
-    rows = [{c: (r.config | vars(r)).get(c) for c in columns} | r.metrics for r in records]
+    measured = [pd.json_normalize(r.metrics).to_dict('records') for r in records]
+    rows = [{c: (r.config | vars(r)).get(c) for c in columns} | m[0] for r, m in zip(records, measured)]
     names = dict.fromkeys([*columns, *(name for row in rows for name in row)])      # in order of appearance
     return pd.DataFrame(rows, columns=list(names))
