@@ -25,7 +25,7 @@ def synthesize(
     seed=0,                # Whole number(s) >= 0, or a NumPy generator
     duration:float=None,   # [s], 0.1 or more; None draws 1 to 4 s
     sample_rate:int=RATE,  # [Hz], 16 000 or more
-)->np.ndarray:             # Wave (n,), float64, peak 0.9, mean 0
+)->np.ndarray:             # Wave (n,), float64, peak 0.9
     "Render one sound event with random pitch, pace and timbre (ours)."
     if label not in SOUNDS: raise ValueError(f"unknown class {label!r}; choose from {', '.join(CLASSES)}")
     rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def synthesize(
     if sample_rate < RATE: raise ValueError(f"sample_rate={sample_rate} must be {RATE} Hz or more")
     t = np.arange(round(duration*sample_rate))/sample_rate
     wave = SOUNDS[label](rng, t)
-    wave = (wave - wave.mean())*np.minimum(1, np.minimum(t, t[-1] - t)/0.01)
+    wave = (wave - wave.mean())*np.minimum(1, np.minimum(t/0.001, (t[-1] - t)/0.01))
     return wave*(0.9/np.abs(wave).max())
 
 # %% ../nbs/03_soundscapes.ipynb #a92fb1a8
