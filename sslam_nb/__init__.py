@@ -10,13 +10,13 @@ _EXPORTS = {
     'set_seed': 'core',
     'preset': 'config', 'override': 'config',
     'LogMel': 'spectrogram',
-    'SoundscapeDataset': 'soundscapes',
+    'make_soundscape': 'soundscapes', 'SoundscapeDataset': 'soundscapes',
     'open_data': 'datasets',
     'AudioViT': 'encoder',
     'SSLAM': 'sslam',
     'load_checkpoint': 'hub',
     'pretrain': 'pretrain',
-    'linear_probe': 'probe',
+    'ProbeData': 'probe', 'linear_probe': 'probe',
     'read_records': 'results',
 }
 __all__ = sorted(_EXPORTS)

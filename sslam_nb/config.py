@@ -152,6 +152,8 @@ def _check_run(cfg:PretrainConfig):
     for name in ('target_frames', 'n_mels'):
         if getattr(cfg.spectrogram, name) % patch:
             raise ValueError(f"{name}={getattr(cfg.spectrogram, name)} must be a multiple of patch_size={patch}")
+    if cfg.mixing.unmixed_frames % patch:
+        raise ValueError(f"unmixed_frames={cfg.mixing.unmixed_frames} must be a multiple of patch_size={patch}")
     for name in ('local_top_k', 'global_top_k', 'global_top_k_unmixed'):
         if not 1 <= getattr(cfg.loss, name) <= layers:
             raise ValueError(f"{name}={getattr(cfg.loss, name)} must lie between 1 and depth={layers}")

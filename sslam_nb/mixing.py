@@ -51,7 +51,7 @@ def draw_unmixed(
     last = min(n_columns*3//4, n_columns - unmixed_columns - gap)
     first_last = min(n_columns//2 - 1, last - unmixed_columns - gap)
     if first_last < gap: raise ValueError(f"two unmixed stretches of {unmixed_columns} columns do not fit into {n_columns}; "
-                                          f"choose unmixed_frames of {n_columns*16*15//64} or less")
+                                          f"choose unmixed_frames={n_columns//4*16} or less")
     draw = lambda low, high: int(torch.randint(low, high + 1, (1,), generator=generator))
     first = draw(gap, first_last)
     return first, draw(first + unmixed_columns + gap, last)
