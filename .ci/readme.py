@@ -27,7 +27,8 @@ def code_cell(cell, pictures):
         if 'image/png' in data:
             path = IMAGES/f"index-{cell['id']}.png"
             pictures[path] = base64.b64decode(text(data['image/png']))
-            parts.append(f"![{text(data.get('text/plain', 'figure'))}]({path.as_posix()})")
+            alt = next((d.partition(':')[2].strip() for d in directives if d.startswith('fig-alt:')), 'figure')
+            parts.append(f'![{alt}]({path.as_posix()})')
         elif 'text/markdown' in data: parts.append(from_root(text(data['text/markdown'])))
         else: parts.append(fence(text(output.get('text', data.get('text/plain', ''))), 'text'))
     return parts
