@@ -46,7 +46,7 @@ $(STAMP): constraints.txt settings.ini setup.py
 
 stage1 stage2: env ## Pre-train; results land in runs/. Options: ARGS='-p epochs 5'
 	@mkdir -p runs
-	papermill nbs/$@.ipynb runs/$@.ipynb $(ARGS)
+	papermill --log-output --no-progress-bar nbs/$@.ipynb runs/$@.ipynb $(ARGS)
 	@echo; echo "notebook   $(CURDIR)/runs/$@.ipynb"; python -c "$$LAST_CELL" runs/$@.ipynb
 
 lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
