@@ -81,7 +81,7 @@ def import_torchaudio(): # The torchaudio module
 def atomic_path(
     path:str|Path, # The file or folder that shall exist in the end
 ):                 # Yields a temporary path in the same folder; write there
-    "Write beside `path` and rename on success; on any error the temporary is removed and `path` is untouched."
+    "Write beside `path`, rename on success; an error leaves `path` untouched and no temporary behind (ours)."
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
@@ -90,8 +90,8 @@ def atomic_path(
             with open(beside, 'rb+') as file: os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        raise OSError(error.errno, f"could not write {path} ({error.strerror or error}); free some space or choose "
-                                   "another run_name; what was there before is untouched") from error
+        raise OSError(error.errno, f"could not write {path} ({error.strerror or error}); free some space or "
+                                   "choose another run_name; what was there before is untouched") from error
     finally:
         if beside.is_dir(): shutil.rmtree(beside)
         else: beside.unlink(missing_ok=True)

@@ -26,10 +26,12 @@ def inverse_block_mask(
     adjust:float=0.07,      # Added to the visible share when blocks are counted
     generator:torch.Generator=None, # Source of randomness (CPU)
 )->Tensor:                  # True = hidden (n_masks, N), bool; the same count in every row
-    "Masks that leave a few blocks visible, with an exact count (Section 3.1; details from the official code)."
+    "Masks that leave a few blocks visible, an exact count of patches (Section 3.1, official code)."
     n_time, n_mel = grid
     total, keep = n_time*n_mel, n_visible(n_time*n_mel, ratio)
-    if not 0 < keep < total: raise ValueError(f"mask_ratio={ratio} leaves {keep} of {total} patches visible; choose between 0 and 1")
+    if not 0 < keep < total:
+        raise ValueError(f"mask_ratio={ratio} leaves {keep} of {total} patches visible; "
+                         "choose between 0 and 1")
     n_blocks = max(1, int(total*(1 - ratio + adjust)/block**2))
     centre = torch.randint(0, total, (n_masks, n_blocks, 1, 1), generator=generator)
     offset = torch.arange(block) - block//2

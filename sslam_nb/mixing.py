@@ -36,7 +36,8 @@ def mix_waveform(
     log_mel:Callable[[Tensor], Tensor], # Waveforms (B, n) to log-mels (B, T, F)
 )->Tensor:    # Mixture (B, T, F)
     "Log-mel of the average of two waveforms (Table 10)."
-    if a.shape != b.shape: raise ValueError(f"cannot mix waveforms of {tuple(a.shape)} and {tuple(b.shape)} samples")
+    if a.shape != b.shape:
+        raise ValueError(f"cannot mix waveforms of {tuple(a.shape)} and {tuple(b.shape)} samples")
     return log_mel((a + b)/2)
 
 # %% ../nbs/05_mixing.ipynb #ae02ea30
@@ -50,8 +51,9 @@ def draw_unmixed(
     gap = int(three)
     last = min(n_columns*3//4, n_columns - unmixed_columns - gap)
     first_last = min(n_columns//2 - 1, last - unmixed_columns - gap)
-    if first_last < gap: raise ValueError(f"two unmixed stretches of {unmixed_columns} columns do not fit into {n_columns}; "
-                                          f"choose unmixed_frames={n_columns//4*16} or less")
+    if first_last < gap:
+        raise ValueError(f"two unmixed stretches of {unmixed_columns} columns do not fit into {n_columns}; "
+                         f"choose unmixed_frames={n_columns//4*16} or less")
     draw = lambda low, high: int(torch.randint(low, high + 1, (1,), generator=generator))
     first = draw(gap, first_last)
     return first, draw(first + unmixed_columns + gap, last)
@@ -65,10 +67,12 @@ def mixing_region(
     generator:torch.Generator=None, # Source of randomness
 )->Tensor:              # True where the clip is mixed (n_columns,), bool
     "Which patch columns are mixed (Section 3.2.1, Table 4)."
-    if mode not in ('none', 'full', 'partial'): raise ValueError(f"mix_mode={mode!r} is not one of none, full, partial")
+    if mode not in ('none', 'full', 'partial'):
+        raise ValueError(f"mix_mode={mode!r} is not one of none, full, partial")
     region = torch.full((n_columns,), mode != 'none')
     if mode == 'partial':
-        for start in draw_unmixed(n_columns, unmixed_columns, three, generator): region[start:start + unmixed_columns] = False
+        for start in draw_unmixed(n_columns, unmixed_columns, three, generator):
+            region[start:start + unmixed_columns] = False
     return region
 
 # %% ../nbs/05_mixing.ipynb #058870b2
@@ -80,9 +84,9 @@ def roll_and_mix(
     log_mel_of:Callable[[Tensor], Tensor]=None, # Waveforms to log-mels; only for op waveform
 )->Tensor:            # Mixed clips (B, T, F); row i holds clip i and clip i-1
     "Mix each clip with its predecessor in the batch, within `region` (Algorithm 1, step 1)."
-    partner = log_mel.roll(1, 0)
-    if op == 'max': mixed = mix_max(log_mel, partner)
-    elif op == 'mean': mixed = mix_mean(log_mel, partner)
+    guest = log_mel.roll(1, 0)
+    if op == 'max': mixed = mix_max(log_mel, guest)
+    elif op == 'mean': mixed = mix_mean(log_mel, guest)
     elif op == 'waveform': mixed = mix_waveform(wave, wave.roll(1, 0), log_mel_of)
     else: raise ValueError(f"mix_op={op!r} is not one of max, mean, waveform")
     frames = region.repeat_interleave(log_mel.shape[1]//len(region)).to(log_mel.device)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import nn
 
@@ -51,12 +51,11 @@ def param_groups(
 
 # %% ../nbs/12_pretrain.ipynb #04f1f11a
 def make_accelerator(
-    cfg:PretrainConfig, # Gives precision and seed
+    cfg:PretrainConfig, # Gives precision
     device:str=None,    # See `pick_device`; ignored when launched on several processes
 )->Accelerator:
     "Device, processes and mixed precision for a run (Hugging Face Accelerate)."
-    loader = DataLoaderConfiguration(use_seedable_sampler=True, data_seed=cfg.seed, even_batches=True)
-    return Accelerator(cpu=pick_device(device).type == 'cpu', mixed_precision=cfg.precision, dataloader_config=loader)
+    return Accelerator(cpu=pick_device(device).type == 'cpu', mixed_precision=cfg.precision)
 
 # %% ../nbs/12_pretrain.ipynb #bacd3c6f
 def save_state(
@@ -72,14 +71,15 @@ def save_state(
     try:
         accelerator.save_state(beside)
         if accelerator.is_main_process:
-            (beside/'progress.json').write_text(json.dumps(dict(step=step, config=flatten(cfg), history=history, bad=bad)))
+            saved = dict(step=step, config=flatten(cfg), history=history, bad=bad)
+            (beside/'progress.json').write_text(json.dumps(saved))
             beside.replace(final)
             for old in sorted((folder/'state').glob('step_*'))[:-1]: shutil.rmtree(old)
-    except (OSError, RuntimeError, SafetensorError) as error:          # torch and safetensors report a full disk in their own types
+    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of three libraries
         shutil.rmtree(beside, ignore_errors=True)
         kept = latest_state(folder)
-        raise OSError(f"could not save the state of step {step} in {final.parent} ({error}); free some space, then run again with "
-                      f"resume=True to continue from {kept.name if kept else 'the start'}") from error
+        raise OSError(f"could not save step {step} in {final.parent} ({error}); free some space, then run "
+                      f"again with resume=True to continue from {kept.name if kept else 'the start'}") from error
     accelerator.wait_for_everyone()
 
 # %% ../nbs/12_pretrain.ipynb #0170d588
@@ -87,7 +87,8 @@ def latest_state(
     folder:Path, # Run folder
 )->Path|None:    # state/step_N, or None
     "The newest complete state."
-    return max(folder.glob('state/step_*/progress.json'), default=folder).parent if any(folder.glob('state/step_*')) else None
+    states = sorted(folder.glob('state/step_*/progress.json'))
+    return states[-1].parent if states else None
 
 # %% ../nbs/12_pretrain.ipynb #874386fc
 def load_state(
@@ -101,7 +102,7 @@ def load_state(
     saved = json.loads((state/'progress.json').read_text())
     now = json.loads(json.dumps(flatten(cfg)))                         # tuples as lists, like the saved ones
     if changed := [f"{k}={now[k]} (saved: {v})" for k, v in saved['config'].items() if now.get(k) != v]:
-        raise ValueError(f"cannot resume {state}: {', '.join(changed)}; give the saved values, or another run_name, or resume=False")
+        raise ValueError(f"cannot resume {state}: {', '.join(changed)}; give the saved values, or another folder")
     accelerator.load_state(state)
     return saved
 
@@ -125,8 +126,9 @@ def update(
     loss, logged = model(log_mel, mask.to(device), region.to(device), batch.get('wave'), noise)
     logged = dict(zip(logged, torch.stack(list(logged.values())).tolist()))      # one transfer for all
     if not math.isfinite(logged['loss']):
-        raise FloatingPointError(f"the loss is {logged['loss']} at step {step} on the clips {', '.join(batch['clip_id'])}; terms: {logged}. "
-                                 "Look at those clips; try a lower lr or precision=no")
+        raise FloatingPointError(f"the loss is {logged['loss']} at step {step} on the clips "
+                                 f"{', '.join(batch['clip_id'])}; terms: {logged}. Look at those clips; "
+                                 "try a lower lr or precision=no")
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     norm = accelerator.clip_grad_norm_(model.parameters(), cfg.clip_norm)
@@ -142,8 +144,10 @@ def note_bad(
     new:list[str], # '' for good clips, 'file: reason' for bad ones
     max_bad:int,   # How many different ones are tolerated
 ):
-    "Collect unreadable clips; stop when there are too many."
-    bad += sorted(set(new) - set(bad) - {''})
+    "Collect unreadable clips by file; stop when there are too many."
+    file = lambda line: line.partition(': ')[0]
+    known = {file(line) for line in bad}
+    bad += {file(line): line for line in sorted(new) if line and file(line) not in known}.values()
     if len(bad) > max_bad:
         raise RuntimeError(f"{len(bad)} unreadable clips, more than max_bad={max_bad}: {'; '.join(bad[:5])}"
                            f"{' ...' if bad[5:] else ''}. Repair or remove them, or raise max_bad")
@@ -165,7 +169,7 @@ def train_steps(
         while state['step'] < total:
             epoch, done = divmod(state['step'], len(loader))
             loader.set_epoch(epoch)
-            for batch in accelerator.skip_first_batches(loader, done):
+            for batch in accelerator.skip_first_batches(loader, done) if done else loader:
                 note_bad(state['bad'], batch['bad'], cfg.max_bad)
                 window.append(update(accelerator, model, optimizer, batch, cfg, state['step'], total))
                 state['step'] = step = state['step'] + 1
@@ -173,8 +177,8 @@ def train_steps(
                 if step % cfg.log_every == 0 or step == total:
                     seconds, started = time.perf_counter() - started, time.perf_counter()
                     clips = len(window)*len(batch['log_mel'])*accelerator.num_processes
-                    state['history'].append(_row(window, step, epoch, clips/seconds))
-                    bar.set_postfix_str(f"loss {state['history'][-1]['loss']:.3g}, {clips/seconds:.1f} clips/s")
+                    state['history'].append(row := _row(window, step, epoch, clips/seconds))
+                    bar.set_postfix_str(f"loss {row['loss']:.3g}, {clips/seconds:.1f} clips/s")
                     window = []
                 if step % cfg.save_every == 0 and step < total:
                     save_state(accelerator, folder, step, cfg, state['history'], state['bad'])
@@ -184,7 +188,8 @@ def train_steps(
 def _row(window:list[dict], step:int, epoch:int, clips_per_s:float)->dict:
     "Mean of each metric over the steps that have it; lr and ema as they are now."
     mean = pd.DataFrame(window).mean().to_dict()
-    return dict(step=step, epoch=epoch) | mean | dict(lr=window[-1]['lr'], ema=window[-1]['ema'], clips_per_s=clips_per_s)
+    now = {name: window[-1][name] for name in ('lr', 'ema')}
+    return dict(step=step, epoch=epoch) | mean | now | dict(clips_per_s=clips_per_s)
 
 # %% ../nbs/12_pretrain.ipynb #ddce8f06
 class Run(NamedTuple):
@@ -211,24 +216,28 @@ def pretrain(
     set_seed(cfg.seed)
     model = SSLAM(cfg)
     if init: load_weights(model, init)
-    optimizer = torch.optim.AdamW(param_groups(model, cfg.weight_decay, cfg.decay_norms), lr=cfg.lr, betas=cfg.betas, fused=True)
-    dataset = LogMelDataset(source, LogMel(cfg.spectrogram), keep_wave=cfg.mixing.mix_op == 'waveform', cache=cfg.workers == 0)
+    groups = param_groups(model, cfg.weight_decay, cfg.decay_norms)
+    optimizer = torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas, fused=True)
+    waves = cfg.mixing.mix_op == 'waveform'
+    dataset = LogMelDataset(source, LogMel(cfg.spectrogram), keep_wave=waves, cache=cfg.workers == 0)
     loader = make_loader(dataset, cfg.batch_size, cfg.workers, cfg.seed)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     total = min(cfg.epochs*len(loader), cfg.max_steps or math.inf)
     if not resume and accelerator.is_main_process: shutil.rmtree(folder/'state', ignore_errors=True)
     accelerator.wait_for_everyone()
     state = load_state(accelerator, folder, cfg)
+    note_bad(state['bad'], getattr(source, 'skipped', []), cfg.max_bad)  # what the scan of a folder has found
     train_steps(accelerator, model.train(), optimizer, loader, cfg, total, state, folder)
-    return _finish(accelerator, model, cfg, source, folder, state, time.perf_counter() - begin)
+    return _finish(accelerator, model, source, folder, state, time.perf_counter() - begin)
 
 # %% ../nbs/12_pretrain.ipynb #452fafff
-def _finish(accelerator:Accelerator, model:nn.Module, cfg:PretrainConfig, source, folder:Path, state:dict, seconds:float)->Run:
+def _finish(accelerator:Accelerator, model:nn.Module, source, folder:Path, state:dict, seconds:float)->Run:
     "Write the model and the metrics; drop the resumable state, whose work is done."
     history, device = pd.DataFrame(state['history']), str(accelerator.device)
     model = accelerator.unwrap_model(model).cpu().eval()
     if accelerator.is_main_process:
-        save_checkpoint(model, folder/'model.safetensors', step=state['step'], data=source.name, data_checksum=source.checksum)
+        origin = dict(step=state['step'], data=source.name, data_checksum=source.checksum)
+        save_checkpoint(model, folder/'model.safetensors', **origin)
         with atomic_path(folder/'metrics.csv') as beside: history.to_csv(beside, index=False)
         shutil.rmtree(folder/'state', ignore_errors=True)
         for line in state['bad']: print('skipped', line)

@@ -29,7 +29,7 @@ def draw_step(
 )->tuple[Tensor, Tensor]: # Masks (B, M, N), True = hidden; region (n_time,), True = mixed
     "The random part of one update (Sections 3.1 and 3.2.1)."
     mix, m = cfg.mixing, cfg.masking
-    mask = multi_mask(n_clips, cfg.clones, cfg.grid, ratio=m.mask_ratio, block=m.mask_block, adjust=m.mask_adjust, generator=generator)
+    mask = multi_mask(n_clips, cfg.mask_copies, cfg.grid, ratio=m.mask_ratio, block=m.mask_block, adjust=m.mask_adjust, generator=generator)
     mixes = torch.rand((), generator=generator) < mix.mix_share and cfg.halves[1]
     unmixed = mix.unmixed_frames//cfg.encoder.patch_size
     mode = mix.mix_mode if mixes else 'none'

@@ -111,8 +111,8 @@ def test_nbdev_keeps_the_parameters_tag():
 
 # What a size may change; chapter 1 gives the reason for each
 SCALE = set('''size width depth n_heads decoder_width decoder_depth max_time_patches target_frames
-    unmixed_frames n_clips batch_size clones lr epochs max_steps warmup_share ema_start
-    ema_end ema_share precision workers probe_clips log_every save_every seed local_top_k
+    unmixed_frames n_clips batch_size rows_per_clip lr epochs max_steps warmup_share ema_start
+    ema_end ema_share precision workers probe_clips log_every save_every local_top_k
     global_top_k_unmixed global_reduction'''.split())
 
 @pytest.mark.parametrize('stage', ['stage1', 'stage2'])
@@ -125,8 +125,8 @@ def test_a_size_changes_scale_and_not_the_method(stage):
 @pytest.mark.parametrize('stage, steps, warmup, lr, clones', [('stage1', 400e3, 53e3, 5e-4, 16),
                                                               ('stage2', 200e3, 25e3, 5e-5, 8)])
 def test_paper_preset_is_table_7(stage, steps, warmup, lr, clones):
-    cfg = preset(stage, 'paper')
-    assert (cfg.lr, cfg.clones, cfg.batch_size) == (lr, clones, 12)
+    cfg = preset(stage, 'paper', data='audioset')
+    assert (cfg.lr, cfg.mask_copies, cfg.batch_size) == (lr, clones, 12)
     assert (cfg.betas, cfg.weight_decay) == ((0.9, 0.95), 0.05)
     assert (cfg.spectrogram.mean, cfg.spectrogram.std, cfg.encoder.drop_path) == (-4.268, 4.569, 0.0)
     assert cfg.epochs*cfg.n_clips/(4*cfg.batch_size) == pytest.approx(steps, rel=.01) # on 4 GPUs

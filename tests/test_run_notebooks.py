@@ -1,0 +1,66 @@
+"The run notebooks as users run them: papermill, parameters, records."
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sslam_nb.core import project_root
+from sslam_nb.hub import read_header
+
+ROOT = project_root()
+SMALL = dict(width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, local_top_k=2, global_top_k_unmixed=2, target_frames=128,
+             unmixed_frames=32, n_clips=16, batch_size=4, probe_clips=[48, 32], log_every=1)
+
+
+def papermill(notebook, out, *parameters):
+    "Run a notebook; every parameter of SMALL is written into its parameters cell first, for speed."
+    small = json.loads((ROOT/"nbs"/f"{notebook}.ipynb").read_text())
+    cell = next(c for c in small["cells"] if "parameters" in c["metadata"].get("tags", []))
+    cell["source"] = "".join(cell["source"]) + "\n" + "\n".join(f"{k} = {v!r}" for k, v in SMALL.items())
+    source = out.parent/f"{notebook}-small.ipynb"
+    source.write_text(json.dumps(small))
+    command = [sys.executable, "-m", "papermill", str(source), str(out), "--cwd", str(ROOT), "--no-progress-bar", *map(str, parameters)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    "Both stages, one after the other, as a newcomer would."
+    folder, name = tmp_path_factory.mktemp("runs"), f"test-{tmp_path_factory.getbasetemp().name}"
+    yield folder, name
+    import shutil
+    for path in (ROOT/"runs").glob(f"{name}*"): shutil.rmtree(path)
+
+
+def outputs(path):
+    cells = json.loads(path.read_text())["cells"]
+    return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
+
+
+def test_stage1_then_stage2(runs):
+    folder, name = runs
+    done = papermill("stage1", folder/"stage1.ipynb", "-p", "epochs", 2, "-p", "run_name", f"{name}-1", "-p", "device", "cpu")
+    assert done.returncode == 0, done.stderr[-3000:]
+    checkpoint = ROOT/"runs"/f"{name}-1"/"model.safetensors"
+    done = papermill("stage2", folder/"stage2.ipynb", "-p", "epochs", 5, "-p", "run_name", f"{name}-2", "-p", "device", "cpu",
+                     "-p", "init", checkpoint, "-p", "clones", 3)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((ROOT/"runs"/f"{name}-2"/"record.json").read_text())
+    assert (record["config"]["epochs"], record["config"]["clones"], record["task"]) == (5, 3, "stage2")
+    assert set(record["metrics"]["probe"]) == {"random weights", "stage 1", "stage 2"}
+    assert len(record["history"]) == 20 and record["history"][-1]["step"] == 20
+    assert str(checkpoint) in record["notes"] and record["data_checksum"] and record["hardware"]
+    assert read_header(ROOT/"runs"/f"{name}-2"/"model.safetensors")[1]["step"] == 20
+    text = outputs(folder/"stage2.ipynb")
+    assert "epochs                 5" in text and "Stage 1 as given" in text
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (("-p", "epoch", 5), "did you mean 'epochs'"), (("-p", "variant", "SLAM"), "is not one of MB-UA"),
+    (("-p", "data", "no/such/folder"), "no/such/folder"), (("-p", "init", "runs/none.safetensors"), "no checkpoint at"),
+    (("-p", "mix_op", "min"), "mix_op"), (("-p", "device", "tpu"), "device='tpu'")])
+def test_wrong_parameters_stop_with_one_clear_error(runs, wrong, said):
+    done = papermill("stage2", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", *wrong)
+    assert done.returncode != 0
+    assert said in done.stderr.strip().splitlines()[-1], done.stderr[-1500:]

@@ -1,0 +1,104 @@
+"Contracts across chapters: learning, faults while saving, several processes."
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from sslam_nb.config import override, preset
+from sslam_nb.datasets import BadClip, open_data
+from sslam_nb.pretrain import latest_state, pretrain
+
+SMALL = dict(width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, local_top_k=2, target_frames=128, unmixed_frames=32,
+             n_clips=16, batch_size=4, epochs=1, probe_clips=(32, 16), seed=0)
+
+
+def small(stage="stage2", **changes):
+    return override(preset(stage, "tiny"), **SMALL | dict(global_top_k_unmixed=1) | changes)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_overfits_eight_clips(stage, tmp_path):
+    "On eight clips, with a teacher that hardly moves, the student's local error must fall far."
+    cfg = small(stage, n_clips=8, batch_size=8, epochs=150, lr=3e-3, ema_start=0.9999, ema_end=0.9999, width=64)
+    history = pretrain(cfg, open_data(cfg).pretrain, tmp_path, device="cpu").history
+    first, last = history.local_unmixed.iloc[0], history.local_unmixed.iloc[-1]
+    assert last < 0.5*first, (first, last)
+    if stage == "stage2": assert history.retention.iloc[-1] < 0.65*history.retention.iloc[0]
+
+
+def test_waveform_mixing_and_mixit_train(tmp_path):
+    for changes in (dict(mix_op="waveform"), dict(mixit_sources=3), dict(mix_share=0.5, mix_mode="full")):
+        cfg = small(max_steps=2, log_every=1, **changes)
+        history = pretrain(cfg, open_data(cfg).pretrain, tmp_path, device="cpu").history
+        assert history.loss.notna().all() and ("mixit" in history) == ("mixit_sources" in changes)
+
+
+def test_a_disk_that_fills_up_keeps_the_last_good_state(tmp_path):
+    "The kernel refuses files beyond a limit, as it refuses a full disk, while step 4 is being saved."
+    cfg = small(epochs=2, save_every=2)
+    data, limit = open_data(cfg).pretrain, resource.getrlimit(resource.RLIMIT_FSIZE)
+    calls = []
+
+    class Source:
+        name, checksum, classes = data.name, data.checksum, data.classes
+        def __len__(self): return len(data)
+        def __getitem__(self, i):
+            calls.append(i)
+            if len(calls) == 14: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+            return data[i]
+
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError, match="free some space.*resume=True to continue from step_00000002"):
+            pretrain(cfg, Source(), tmp_path, device="cpu")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert latest_state(tmp_path).name == "step_00000002"
+    assert [p.name for p in (tmp_path/"state").iterdir()] == ["step_00000002"]
+    assert pretrain(cfg, data, tmp_path, device="cpu", resume=True).history.step.iloc[-1] == 8
+
+
+def test_bad_clips_are_skipped_counted_and_named(tmp_path, capsys):
+    data = open_data(small()).pretrain
+
+    class Source:
+        name, checksum, classes = data.name, data.checksum, data.classes
+        def __len__(self): return len(data)
+        def __getitem__(self, i):
+            if i in (3, 7): raise BadClip(f"clip{i}.wav", "cut short")
+            return data[i]
+
+    run = pretrain(small(epochs=2), Source(), tmp_path, device="cpu")
+    assert len(run.bad) == 2 and "clip3.wav" in run.bad[0] and "skipped" in capsys.readouterr().out
+    with pytest.raises(RuntimeError, match="more than max_bad=1.*raise max_bad"):
+        pretrain(small(max_bad=1), Source(), tmp_path, device="cpu")
+
+
+SCRIPT = """
+import json, sys
+from sslam_nb import open_data, override, preset, pretrain
+cfg = override(preset('stage2', 'tiny'), **json.loads(sys.argv[1]))
+run = pretrain(cfg, open_data(cfg).pretrain, sys.argv[2], device='cpu')
+"""
+
+
+def test_two_processes_share_the_clips(tmp_path):
+    "Two CPU processes, as torchrun or accelerate launch start them: half the steps, one checkpoint, both the same weights."
+    (tmp_path/"train.py").write_text(textwrap.dedent(SCRIPT))
+    settings = json.dumps(SMALL | dict(global_top_k_unmixed=1))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+               "train.py", settings, str(tmp_path/"two")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    history = (tmp_path/"two"/"metrics.csv").read_text().splitlines()
+    assert history[-1].startswith("2,0,"), history      # 16 clips / (2 processes x 4)
+    assert torch.isfinite(torch.tensor([float(v) for v in history[-1].split(",") if v])).all()
+    assert not (Path(tmp_path/"two")/"state").exists()
