@@ -178,7 +178,7 @@ def train_steps(
                     seconds, started = time.perf_counter() - started, time.perf_counter()
                     clips = len(window)*len(batch['log_mel'])*accelerator.num_processes
                     state['history'].append(row := _row(window, step, epoch, clips/seconds))
-                    bar.set_postfix_str(f"loss {row['loss']:.3g}, {clips/seconds:.1f} clips/s")
+                    bar.set_postfix_str(f"loss {row['loss']:.3g}, {clips/seconds:.1f} clips/s", refresh=False)
                     window = []
                 if step % cfg.save_every == 0 and step < total:
                     save_state(accelerator, folder, step, cfg, state['history'], state['bad'])

@@ -26,7 +26,7 @@ def small(stage="stage2", **changes):
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_overfits_eight_clips(stage, tmp_path):
     "On eight clips, with a teacher that hardly moves, the student's local error must fall far."
-    cfg = small(stage, n_clips=8, batch_size=8, epochs=150, lr=3e-3, ema_start=0.9999, ema_end=0.9999, width=64)
+    cfg = small(stage, n_clips=8, batch_size=8, epochs=300, lr=4e-3, ema_start=0.9999, ema_end=0.9999, width=64)
     history = pretrain(cfg, open_data(cfg).pretrain, tmp_path, device="cpu").history
     first, last = history.local_unmixed.iloc[0], history.local_unmixed.iloc[-1]
     assert last < 0.5*first, (first, last)
@@ -77,7 +77,7 @@ def test_bad_clips_are_skipped_counted_and_named(tmp_path, capsys):
             return data[i]
 
     run = pretrain(small(epochs=2), Source(), tmp_path, device="cpu")
-    assert len(run.bad) == 2 and "clip3.wav" in run.bad[0] and "skipped" in capsys.readouterr().out
+    assert sorted(run.bad) == ["clip3.wav: cut short", "clip7.wav: cut short"] and "skipped" in capsys.readouterr().out
     with pytest.raises(RuntimeError, match="more than max_bad=1.*raise max_bad"):
         pretrain(small(max_bad=1), Source(), tmp_path, device="cpu")
 
@@ -94,9 +94,9 @@ def test_two_processes_share_the_clips(tmp_path):
     "Two CPU processes, as torchrun or accelerate launch start them: half the steps, one checkpoint, both the same weights."
     (tmp_path/"train.py").write_text(textwrap.dedent(SCRIPT))
     settings = json.dumps(SMALL | dict(global_top_k_unmixed=1))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
                "train.py", settings, str(tmp_path/"two")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
     history = (tmp_path/"two"/"metrics.csv").read_text().splitlines()
     assert history[-1].startswith("2,0,"), history      # 16 clips / (2 processes x 4)
