@@ -14,7 +14,7 @@ from .config import DecoderConfig
 
 # %% ../nbs/08_decoder.ipynb #77bf5b3c
 class ConvLayer(nn.Module):
-    "Grouped convolution, LayerNorm over channels, GELU, residual (Section 4.2; details of the official code)."
+    "Grouped convolution, LayerNorm over channels, GELU, residual (Section 4.2; official code)."
     def __init__(self,
         width_in:int,  # Channels in
         width:int,     # Channels out
@@ -43,7 +43,8 @@ class ConvDecoder(nn.Module):
         super().__init__()
         self.n_mel_patches, self.noise_std = n_mel_patches, cfg.noise_std
         widths = [width] + [cfg.decoder_width]*cfg.decoder_depth
-        self.layers = nn.Sequential(*(ConvLayer(a, b, cfg.decoder_kernel, cfg.decoder_groups) for a, b in zip(widths, widths[1:])))
+        self.layers = nn.Sequential(*(ConvLayer(a, b, cfg.decoder_kernel, cfg.decoder_groups)
+                                      for a, b in zip(widths, widths[1:])))
         self.proj = nn.Linear(cfg.decoder_width, width)
 
     def noise(self,

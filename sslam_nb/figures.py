@@ -20,7 +20,8 @@ def draw_log_mel(
     scale:tuple[float, float]=(-1.0, 1.0), # Values of the darkest and the brightest colour
 ):
     "One log-mel, time to the right."
-    ax.imshow(log_mel.T.cpu(), origin='lower', aspect='auto', cmap='magma', vmin=scale[0], vmax=scale[1], interpolation='nearest')
+    ax.imshow(log_mel.T.cpu(), origin='lower', aspect='auto', cmap='magma', interpolation='nearest',
+              vmin=scale[0], vmax=scale[1])
     ax.set(title=title, xlabel='frame (10 ms)', yticks=[])
 
 # %% ../nbs/18_figures.ipynb #81629687
@@ -39,14 +40,14 @@ def show_mixture(
     region:Tensor, # True where a patch column is mixed (n_time,), bool
 )->Figure:
     "Main clip, guest and mixture; the unmixed stretches are framed (Figure 2, left)."
-    fig, axes = plt.subplots(1, 3, figsize=(10, 2.3), dpi=80, sharey=True, layout='constrained')
+    fig, axes = plt.subplots(1, 3, figsize=(10, 2.5), dpi=80, sharey=True, layout='constrained')
     scale, width = colour_scale(main, guest, mixed), len(main)//len(region)
     for ax, title, log_mel in zip(axes, ('main clip', 'guest', 'partial mixture'), (main, guest, mixed)):
         draw_log_mel(ax, log_mel, title, scale)
     edges = np.flatnonzero(np.diff(np.concatenate([[True], region.cpu().numpy(), [True]]).astype(int)))
     for start, stop in zip(edges[::2], edges[1::2]):
         axes[2].axvspan(start*width, stop*width - 1, fill=False, edgecolor='w', ls='--', lw=1.5)
-        axes[2].text((start + stop)*width/2, main.shape[1]*0.93, 'unmixed', color='w', ha='center', va='top', fontsize=8)
+        axes[2].text((start + stop)*width/2, 3, 'unmixed', color='w', ha='center', fontsize=9)
     axes[0].set_ylabel('mel bin')
     return fig
 
@@ -56,19 +57,22 @@ def show_masks(
     masks:Tensor,   # True = hidden (M, N), bool; the first four are drawn
     patch_size:int=16, # Frames and bins of a patch
 )->Figure:
-    "The same clip under several masks; hidden patches are dimmed."
+    "The same clip under several masks; hidden patches are greyed out."
     shown = masks[:4].cpu()
-    fig, axes = plt.subplots(1, len(shown), figsize=(2.5*len(shown), 2.2), dpi=80, sharey=True, squeeze=False, layout='constrained')
+    fig, axes = plt.subplots(1, len(shown), figsize=(3*len(shown), 2.4), dpi=80, sharey=True, squeeze=False,
+                             layout='constrained')
     grid, scale = [n//patch_size for n in log_mel.shape], colour_scale(log_mel)
     for i, (ax, mask) in enumerate(zip(axes[0], shown)):
         draw_log_mel(ax, log_mel, f'copy {i + 1}', scale)
         hidden = mask.view(grid).repeat_interleave(patch_size, 0).repeat_interleave(patch_size, 1).T
-        ax.imshow(np.ones(hidden.shape), origin='lower', aspect='auto', cmap='gray', vmin=0, vmax=2, alpha=0.85*hidden.numpy())
+        ax.imshow(np.ones(hidden.shape), origin='lower', aspect='auto', cmap='gray', vmin=0, vmax=2,
+                  alpha=0.85*hidden.numpy())
     axes[0, 0].set_ylabel('mel bin')
     return fig
 
 # %% ../nbs/18_figures.ipynb #af13b939
-LOSSES = ('local_unmixed', 'local_mixed', 'global_unmixed', 'global_mixed', 'retention', 'global_retention', 'mixit')
+LOSSES = ('local_unmixed', 'local_mixed', 'global_unmixed', 'global_mixed', 'retention', 'global_retention',
+          'mixit')
 MONITORS = ('target_std', 'pred_std', 'target_var_over_clips')
 
 def show_history(
@@ -79,13 +83,14 @@ def show_history(
     for ax, names, title in ((axes[0], LOSSES, 'losses'), (axes[2], MONITORS, 'collapse monitor')):
         for name in names:
             if name in history: ax.plot(history.step, history[name], label=name)
-        ax.set(title=title, xlabel='update'); ax.legend(fontsize=7)
+        ax.set(title=title, xlabel='update'); ax.legend(fontsize=8)
     axes[0].set_yscale('log')
     axes[2].set_ylim(0)
     axes[1].plot(history.step, history.lr, color='C0'); axes[1].set(title='schedules', xlabel='update')
     axes[1].set_ylabel('learning rate', color='C0')
     memory = axes[1].twinx()
-    memory.plot(history.step, 1/(1 - history.ema), color='C1'); memory.set_ylabel('teacher memory (updates)', color='C1')
+    memory.plot(history.step, 1/(1 - history.ema), color='C1')
+    memory.set_ylabel('teacher memory (updates)', color='C1')
     return fig
 
 # %% ../nbs/18_figures.ipynb #a3af1b01

@@ -42,8 +42,10 @@ def read_header(
     try:
         with safe_open(path, 'pt') as file: header = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be cut short or of another kind") from None
-    if 'config' not in header: raise ValueError(f"{path} is a safetensors file, but not one of sslam_nb: its header has no config")
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); "
+                         "it may be cut short or of another kind") from None
+    if 'config' not in header:
+        raise ValueError(f"{path} is a safetensors file, but not one of sslam_nb: its header has no config")
     return override(PretrainConfig(), **json.loads(header['config'])), json.loads(header['provenance'])
 
 # %% ../nbs/11a_hub.ipynb #f2bd6c9b
@@ -53,16 +55,17 @@ def load_weights(
 )->SSLAM:          # The same model
     "Load student, decoder and teacher; sizes must agree and all values be finite."
     theirs, path = read_header(path)[0], project_path(path)
-    sizes = [(name, a, b) for part in ('encoder', 'decoder')
-             for (name, a), b in zip(flatten(getattr(theirs, part)).items(), flatten(getattr(model.cfg, part)).values())]
-    if different := [f"{name} {a} (here {b})" for name, a, b in sizes if a != b and name not in ('drop_path', 'noise_std')]:
+    old, new = ({**flatten(cfg.encoder), **flatten(cfg.decoder)} for cfg in (theirs, model.cfg))
+    if different := [f"{name} {old[name]} (here {new[name]})" for name in old
+                     if old[name] != new[name] and name not in ('drop_path', 'noise_std')]:
         raise ValueError(f"{path} is of size {theirs.size!r} with {', '.join(different)}; "
                          f"choose size={theirs.size} or a checkpoint of size {model.cfg.size!r}")
     weights = load_file(path)
     if bad := [name for name, value in weights.items() if not value.isfinite().all()]:
-        raise ValueError(f"{path} holds NaN or infinite weights in {bad[0]}" + (f" and {len(bad) - 1} more" if bad[1:] else ""))
+        more = f" and {len(bad) - 1} more" if bad[1:] else ""
+        raise ValueError(f"{path} holds NaN or infinite weights in {bad[0]}{more}")
     wanted = model.state_dict()
-    head = {name: value for name, value in wanted.items() if name.startswith('mixit_head')}   # Appendix C starts it anew
+    head = {name: value for name, value in wanted.items() if name.startswith('mixit_head')}   # may start anew
     model.load_state_dict({**head, **{name: value for name, value in weights.items() if name in wanted}})
     return model
 
@@ -79,8 +82,8 @@ def find_checkpoint(
     **wanted,               # Fields of the configuration that must agree, e.g. stage, size
 )->Path|None:               # The newest file, or None
     "The newest checkpoint whose configuration has these values."
-    found = sorted(project_path(folder).glob('*/model.safetensors'), key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in found:
+    found = project_path(folder).glob('*/model.safetensors')
+    for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True):
         try: values = flatten(read_header(path)[0])
-        except (ValueError, OSError): continue                       # another kind of file, or one from an older version
+        except (ValueError, OSError): continue               # another kind of file, or an older version
         if all(values[name] == value for name, value in wanted.items()): return path

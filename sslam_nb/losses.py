@@ -36,7 +36,8 @@ def global_loss(
     reduction:str='mean', # mean (Eq. 1) or sum over all B*M rows (official code)
 )->Tensor:         # Scalar
     "Error of the CLS token (Eq. 1)."
-    if reduction not in ('mean', 'sum'): raise ValueError(f"global_reduction={reduction!r} is not one of mean, sum")
+    if reduction not in ('mean', 'sum'):
+        raise ValueError(f"global_reduction={reduction!r} is not one of mean, sum")
     error = regression_error(cls, target[:, None])
     return error.sum() if reduction == 'sum' else error.mean()
 

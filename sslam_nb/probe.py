@@ -58,10 +58,12 @@ def linear_probe(
     C:float=0.01,     # Inverse strength of the regularisation
 )->dict[str, float]:  # mAP and chance, both in [0, 1]
     "mAP of logistic regression on frozen features (after Section 4.4)."
-    known = train.target.numpy().any(0) & ~train.target.numpy().all(0)     # a class needs both kinds of clips to be fitted
-    if not known.any(): raise ValueError("no class has both positive and negative clips in the probe's training split")
+    truth = train.target.numpy()
+    known = truth.any(0) & ~truth.all(0)                     # a class needs both kinds of clips to be fitted
+    if not known.any():
+        raise ValueError("no class has both positive and negative clips in the probe's training split")
     fit = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(C=C, max_iter=500)))
-    fit.fit(train.features(encoder), train.target.numpy()[:, known])
+    fit.fit(train.features(encoder), truth[:, known])
     scores = np.zeros(test.target.shape)
     scores[:, known] = fit.decision_function(test.features(encoder)).reshape(len(scores), -1)
     return {'mAP': mean_average_precision(scores, test.target), 'chance': chance_level(test.target)}

@@ -29,7 +29,8 @@ def draw_step(
 )->tuple[Tensor, Tensor]: # Masks (B, M, N), True = hidden; region (n_time,), True = mixed
     "The random part of one update (Sections 3.1 and 3.2.1)."
     mix, m = cfg.mixing, cfg.masking
-    mask = multi_mask(n_clips, cfg.mask_copies, cfg.grid, ratio=m.mask_ratio, block=m.mask_block, adjust=m.mask_adjust, generator=generator)
+    mask = multi_mask(n_clips, cfg.mask_copies, cfg.grid, ratio=m.mask_ratio, block=m.mask_block,
+                      adjust=m.mask_adjust, generator=generator)
     mixes = torch.rand((), generator=generator) < mix.mix_share and cfg.halves[1]
     unmixed = mix.unmixed_frames//cfg.encoder.patch_size
     mode = mix.mix_mode if mixes else 'none'
@@ -75,7 +76,8 @@ def teacher_targets(
     if cfg.variant != 'SSLAM': return targets
     if not region.any(): return targets._replace(guest=targets.patch[:B, :0], guest_clip=targets.clip[:B])
     ffn = [h.roll(1, 0) for h in teacher(log_mel, region).ffn]                 # row i holds clip i - 1
-    return targets._replace(guest=average_top_k(ffn, loss.local_top_k), guest_clip=average_top_k(ffn, loss.global_top_k).mean(1))
+    return targets._replace(guest=average_top_k(ffn, loss.local_top_k),
+                            guest_clip=average_top_k(ffn, loss.global_top_k).mean(1))
 
 # %% ../nbs/11_sslam.ipynb #acacb4f2
 def local_and_global(
@@ -87,11 +89,13 @@ def local_and_global(
 )->dict[str, Tensor]:   # Up to four scalars by name
     "Local and global losses of each half (Eqs. 1 and 2, Table 5)."
     names = [name for name, present in zip(('unmixed', 'mixed'), cfg.halves) if present]
-    wanted, B, terms = dict(unmixed=cfg.loss.global_unmixed, mixed=cfg.loss.global_mixed), len(cls)//len(names), {}
+    wanted = dict(unmixed=cfg.loss.global_unmixed, mixed=cfg.loss.global_mixed)
+    B, terms = len(cls)//len(names), {}
     for i, name in enumerate(names):
         rows = slice(i*B, (i + 1)*B)
         terms[f'local_{name}'] = local_loss(pred[rows], targets.patch[rows], masks[rows])
-        if wanted[name]: terms[f'global_{name}'] = global_loss(cls[rows], targets.clip[rows], cfg.loss.global_reduction)
+        if wanted[name]:
+            terms[f'global_{name}'] = global_loss(cls[rows], targets.clip[rows], cfg.loss.global_reduction)
     return terms
 
 # %% ../nbs/11_sslam.ipynb #09dda21d
@@ -109,7 +113,7 @@ def retention(
     own, pred, mask = targets.patch[:B], pred[B:], masks[B:]
     mixed = region.repeat_interleave(pred.shape[2]//len(region))               # patch columns to patches (N,)
     if mixit_head is not None:
-        guest = own.index_copy(1, mixed.nonzero().flatten(), targets.guest)    # unmixed patches are not counted
+        guest = own.index_copy(1, mixed.nonzero().flatten(), targets.guest)    # unmixed ones do not count
         sources = torch.stack([own, guest]).repeat_interleave(M, 1)            # (2, B*M, N, D)
         vectors = mixit_head(pred).unflatten(-1, (loss.mixit_sources, -1)).flatten(0, 1)
         return {'mixit': mixit_loss(vectors, sources, (mask & mixed).flatten(0, 1))}
@@ -131,7 +135,8 @@ def collapse_monitor(
     spread = lambda rows: (rows.float().var(0, correction=0) + 1e-6).sqrt().mean()
     over_clips = target[:n_clips].var(0, correction=0).mean()
     hidden = masks[:, 0]                                                       # the first copy tells enough
-    return {'target_std': spread(target[hidden]), 'pred_std': spread(pred[:, 0][hidden]), 'target_var_over_clips': over_clips}
+    return {'target_std': spread(target[hidden]), 'pred_std': spread(pred[:, 0][hidden]),
+            'target_var_over_clips': over_clips}
 
 # %% ../nbs/11_sslam.ipynb #bbe2d270
 class SSLAM(nn.Module):
@@ -145,7 +150,8 @@ class SSLAM(nn.Module):
         self.decoder = ConvDecoder(width, cfg.decoder, self.student.n_mel_patches)
         self.teacher = EMATeacher(self.student)
         self.log_mel = LogMel(cfg.spectrogram) if cfg.mixing.mix_op == 'waveform' else None
-        self.mixit_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, k*width)) if k else None
+        self.mixit_head = None
+        if k: self.mixit_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, k*width))
         self.weights = term_weights(all(cfg.halves), cfg.loss.term_weights, cfg.loss.global_reduction)
 
     def clips(self,
@@ -155,8 +161,9 @@ class SSLAM(nn.Module):
     )->Tensor:            # Clean clips, mixtures, or both in this order (H*B, T, F)
         "What the student is shown, before masking (Algorithm 1, steps 1 and 2)."
         clean, mixed = self.cfg.halves
-        halves = [log_mel]*clean + [roll_and_mix(log_mel, region, self.cfg.mixing.mix_op, wave, self.log_mel)]*mixed
-        return torch.cat(halves)
+        if not mixed: return log_mel
+        mixture = roll_and_mix(log_mel, region, self.cfg.mixing.mix_op, wave, self.log_mel)
+        return torch.cat([log_mel, mixture]) if clean else mixture
 
     def forward(self,
         log_mel:Tensor,   # Clean clips (B, T, F)
@@ -167,11 +174,12 @@ class SSLAM(nn.Module):
     )->tuple[Tensor, dict[str, Tensor]]: # Total loss; terms and monitors, detached
         "The loss of one step (Algorithm 1)."
         clips = self.clips(log_mel, region, wave)
-        masks = mask.repeat(len(clips)//len(log_mel), 1, 1)                    # a mixture has its main clip's masks
+        masks = mask.repeat(len(clips)//len(log_mel), 1, 1)   # a mixture has its main clip's masks
         cls, pred = predict(self.student, self.decoder, clips, masks, generator)
         targets = teacher_targets(self.cfg, self.teacher, log_mel, clips, region)
         terms = local_and_global(self.cfg, cls, pred, targets, masks)
-        if targets.guest is not None: terms |= retention(self.cfg, cls, pred, targets, masks, region, self.mixit_head)
+        if targets.guest is not None:
+            terms |= retention(self.cfg, cls, pred, targets, masks, region, self.mixit_head)
         total = total_loss(terms, self.weights)
         logged = {'loss': total} | terms | collapse_monitor(pred, targets.patch, masks, len(log_mel))
         return total, {name: value.detach() for name, value in logged.items()}

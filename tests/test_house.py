@@ -37,7 +37,7 @@ def test_grammar(path):
     assert code[0].strip() == f'#| default_exp {name}'
     assert re.match(r'# [^\n]+\n\n> [^\n]+$', prose[0].strip()), 'a title, then one sentence as a blockquote'
     assert code[-1].strip() == '#| hide\nimport nbdev; nbdev.nbdev_export()'
-    assert 15 <= len(code) <= 40, f'{len(code)} code cells'
+    assert 10 <= len(code) <= 40, f'{len(code)} code cells'
     share = len(prose)/(len(code) + len(prose))
     assert .25 <= share <= .45, f'prose is {share:.0%} of the cells'
     for source in exported(path):
