@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'SpectrogramConfig', 'EncoderConfig', 'DecoderConfig', 'MaskConfig',
-           'MixConfig', 'LossConfig', 'PretrainConfig', 'flatten', 'override', 'preset', 'notebook_parameters']
+           'MixConfig', 'LossConfig', 'OptimConfig', 'PretrainConfig', 'flatten', 'override', 'preset']
 
 # %% ../nbs/01_config.ipynb #82ca16d0
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -95,6 +95,21 @@ class LossConfig:
 
 # %% ../nbs/01_config.ipynb #7992d78a
 @dataclass(frozen=True)
+class OptimConfig:
+    "Learning rate, weight decay and teacher decay; the defaults are Stage 2 of Table 7."
+    lr:float = 5e-5             # Peak learning rate, Table 7; stage 1: 5e-4
+    min_lr:float = 0.0          # Start of warm-up, end of cosine; official code (Table 7 prints 1e-6)
+    warmup_share:float = 25/200 # Warm-up steps / all steps, Table 7; stage 1: 53.333/400
+    weight_decay:float = 0.05   # Table 7
+    betas:tuple = (0.9, 0.95)   # Of AdamW, Table 7
+    decay_norms:bool = False    # True decays biases and norms too, as the official code does by accident
+    clip_norm:float = 4.0       # Largest global gradient norm; official code
+    ema_start:float = 0.9998    # Teacher decay at the first update; official code, the paper names none
+    ema_end:float = 0.99999     # Teacher decay after the ramp; official code
+    ema_share:float = 100/200   # Ramp's steps / all steps; official code: 100 000 updates; stage 1: 100/400
+
+# %% ../nbs/01_config.ipynb #9a0cbbbd
+@dataclass(frozen=True)
 class PretrainConfig:
     "One pre-training run; the defaults are Stage 2 at the paper's size (Table 7)."
     stage:str = 'stage2'        # stage1 (unmixed audio) or stage2 (mixtures), Section 3.3
@@ -108,16 +123,6 @@ class PretrainConfig:
     batch_size:int = 12         # Clips B per device, Table 7
     clones:int = None           # Mask copies M of a clip, "clone batch" of Table 7; None: from the next line
     rows_per_clip:int = 16      # Masked copies of each clip over all halves: 1 x 16 or 2 x 8, Table 7
-    lr:float = 5e-5             # Peak learning rate, Table 7; stage 1: 5e-4
-    min_lr:float = 0.0          # Start of warm-up, end of cosine; official code (Table 7 prints 1e-6)
-    warmup_share:float = 25/200 # Warm-up steps / all steps, Table 7; stage 1: 53.333/400
-    weight_decay:float = 0.05   # Table 7
-    betas:tuple = (0.9, 0.95)   # Of AdamW, Table 7
-    decay_norms:bool = False    # True decays biases and norms too, as the official code does by accident
-    clip_norm:float = 4.0       # Largest global gradient norm; official code
-    ema_start:float = 0.9998    # Teacher decay at the first update; official code, the paper names none
-    ema_end:float = 0.99999     # Teacher decay after the ramp; official code
-    ema_share:float = 100/200   # Ramp's steps / all steps; official code: 100 000 updates; stage 1: 100/400
     seed:int = 1                # Of weights, masks, mixing and order; official code
     precision:str = 'bf16'      # no (float32), bf16 or fp16; the official code trains in fp16
     workers:int = 8             # Loader processes per device
@@ -131,6 +136,7 @@ class PretrainConfig:
     masking:MaskConfig = field(default_factory=MaskConfig)
     mixing:MixConfig = field(default_factory=MixConfig)
     loss:LossConfig = field(default_factory=LossConfig)
+    optim:OptimConfig = field(default_factory=OptimConfig)
 
     def __post_init__(self): _check_run(self)
     @property
@@ -165,7 +171,8 @@ def _check_run(cfg:PretrainConfig):
     "Refuse values that contradict each other."
     _check(cfg, stage=('stage1', 'stage2'), size=SIZES, variant=VARIANTS, precision=('no', 'bf16', 'fp16'))
     patch, layers, values = cfg.encoder.patch_size, cfg.encoder.depth, flatten(cfg)
-    for name in ('batch_size', 'clones', 'rows_per_clip', 'epochs', 'n_clips', 'log_every', 'save_every', 'max_steps'):
+    counts = 'batch_size clones rows_per_clip epochs max_steps n_clips log_every save_every'
+    for name in counts.split():
         if values[name] is not None and values[name] < 1:
             raise ValueError(f"{name}={values[name]} must be 1 or more")
     for name in ('target_frames', 'n_mels', 'unmixed_frames'):
@@ -218,11 +225,12 @@ _SCALE = {
     'paper': {},
     'small': dict(width=384, n_heads=6, decoder_width=384, n_clips=20_000, batch_size=48, warmup_share=0.1,
                   ema_start=0.999, ema_end=0.9999, log_every=20, save_every=500),
-    'tiny': dict(width=128, depth=4, n_heads=4, decoder_width=64, decoder_depth=3, max_time_patches=128, target_frames=512,
-                 unmixed_frames=112, n_clips=1024, batch_size=16, rows_per_clip=4, local_top_k=4, ema_start=0.98, ema_end=0.998, ema_share=1.0,
-                 warmup_share=0.13, global_reduction='mean', precision='no', workers=0, probe_clips=(600, 400), log_every=5, save_every=200),
+    'tiny': dict(width=128, depth=3, n_heads=4, decoder_width=16, decoder_depth=2, max_time_patches=128,
+                 target_frames=256, unmixed_frames=48, n_clips=1024, probe_clips=(1000, 600), batch_size=16,
+                 rows_per_clip=4, local_top_k=3, warmup_share=0.13, ema_start=0.998, ema_end=0.9998,
+                 ema_share=1.0, global_reduction='mean', precision='no', workers=0, log_every=5, save_every=200),
 }
-_TINY_STAGE = {'stage1': dict(lr=2e-3, global_top_k_unmixed=4), 'stage2': dict(lr=2e-4)}
+_TINY_STAGE = {'stage1': dict(lr=2e-3, global_top_k_unmixed=3), 'stage2': dict(lr=5e-4)}
 
 # %% ../nbs/01_config.ipynb #80c2313d
 def preset(
@@ -236,12 +244,3 @@ def preset(
     changes = (_STAGE1 if stage == 'stage1' else {}) | {'size': size} | _SCALE[size]
     if data == 'soundscapes': changes |= dict(mean=-6.15, std=3.49)
     return override(cfg, **changes | (_TINY_STAGE[stage] if size == 'tiny' else {}))
-
-# %% ../nbs/01_config.ipynb #d1549442
-def notebook_parameters(
-    namespace:dict, # `globals()` of a run notebook, straight after its parameter cells
-)->dict:            # Names and values of the literals set so far
-    "What the `parameters` cell and papermill's `-p` have set, misspelt names included."
-    shell = ('In', 'Out', 'exit', 'quit', 'open', 'get_ipython')
-    return {name: value for name, value in namespace.items() if not name.startswith('_') and name not in shell
-            and (value is None or isinstance(value, (bool, int, float, str, list)))}

@@ -79,7 +79,7 @@ def save_state(
         shutil.rmtree(beside, ignore_errors=True)
         kept = latest_state(folder)
         raise OSError(f"could not save step {step} in {final.parent} ({error}); free some space, then run "
-                      f"again with resume=True to continue from {kept.name if kept else 'the start'}") from error
+                      f"again with resume=True to go on from {kept.name if kept else 'the start'}") from error
     accelerator.wait_for_everyone()
 
 # %% ../nbs/12_pretrain.ipynb #0170d588
@@ -102,7 +102,7 @@ def load_state(
     saved = json.loads((state/'progress.json').read_text())
     now = json.loads(json.dumps(flatten(cfg)))                         # tuples as lists, like the saved ones
     if changed := [f"{k}={now[k]} (saved: {v})" for k, v in saved['config'].items() if now.get(k) != v]:
-        raise ValueError(f"cannot resume {state}: {', '.join(changed)}; give the saved values, or another folder")
+        raise ValueError(f"cannot resume {state}: {', '.join(changed)}; give these values or another folder")
     accelerator.load_state(state)
     return saved
 
@@ -117,9 +117,9 @@ def update(
     total:int,               # Updates of the whole run
 )->dict[str, float]:         # Losses, monitors, lr, ema, grad_norm
     "One optimiser step and one teacher step (Section 4.2, Eq. 5, Table 7)."
-    lr = cosine_warmup(step, total, round(cfg.warmup_share*total), cfg.lr, cfg.min_lr)
+    recipe, rank, device = cfg.optim, accelerator.process_index, accelerator.device
+    lr = cosine_warmup(step, total, round(recipe.warmup_share*total), recipe.lr, recipe.min_lr)
     for group in optimizer.param_groups: group['lr'] = lr
-    rank, device = accelerator.process_index, accelerator.device
     log_mel = batch['log_mel'].to(device)
     mask, region = draw_step(cfg, len(log_mel), step_generator(cfg.seed, step, rank, 0))
     noise = step_generator(cfg.seed, step, rank, 1, device=device)
@@ -131,9 +131,9 @@ def update(
                                  "try a lower lr or precision=no")
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
-    norm = accelerator.clip_grad_norm_(model.parameters(), cfg.clip_norm)
+    norm = accelerator.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     optimizer.step()
-    momentum = ema_momentum(step + 1, cfg.ema_start, cfg.ema_end, round(cfg.ema_share*total))
+    momentum = ema_momentum(step + 1, recipe.ema_start, recipe.ema_end, round(recipe.ema_share*total))
     inner = accelerator.unwrap_model(model)
     inner.teacher.update(inner.student, momentum)
     return logged | dict(lr=lr, ema=momentum, grad_norm=norm.item())
@@ -162,10 +162,11 @@ def train_steps(
     total:int,               # Updates of the whole run
     state:dict,              # step, history, bad; updated in place
     folder:Path,             # Run folder
+    quiet:bool=False,        # No progress bar
 ):
     "Update until `total`, logging and saving on the way."
     window, started = [], time.perf_counter()
-    with progress(total, state['step'], cfg.stage, disable=not accelerator.is_main_process) as bar:
+    with progress(total, state['step'], cfg.stage, disable=quiet or not accelerator.is_main_process) as bar:
         while state['step'] < total:
             epoch, done = divmod(state['step'], len(loader))
             loader.set_epoch(epoch)
@@ -209,6 +210,7 @@ def pretrain(
     init:str|Path=None,   # Checkpoint to start from (Stage 2); None: random weights
     device:str=None,      # cpu, cuda ...; None: the fastest present
     resume:bool=False,    # Continue an interrupted run of the same configuration
+    quiet:bool=False,     # No progress bar
 )->Run:
     "Pre-train one stage and save the result (Sections 3.3 and 4.3)."
     begin, folder = time.perf_counter(), project_path(folder)
@@ -216,8 +218,8 @@ def pretrain(
     set_seed(cfg.seed)
     model = SSLAM(cfg)
     if init: load_weights(model, init)
-    groups = param_groups(model, cfg.weight_decay, cfg.decay_norms)
-    optimizer = torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas, fused=True)
+    groups = param_groups(model, cfg.optim.weight_decay, cfg.optim.decay_norms)
+    optimizer = torch.optim.AdamW(groups, lr=cfg.optim.lr, betas=cfg.optim.betas, fused=True)
     waves = cfg.mixing.mix_op == 'waveform'
     dataset = LogMelDataset(source, LogMel(cfg.spectrogram), keep_wave=waves, cache=cfg.workers == 0)
     loader = make_loader(dataset, cfg.batch_size, cfg.workers, cfg.seed)
@@ -227,7 +229,7 @@ def pretrain(
     accelerator.wait_for_everyone()
     state = load_state(accelerator, folder, cfg)
     note_bad(state['bad'], getattr(source, 'skipped', []), cfg.max_bad)  # what the scan of a folder has found
-    train_steps(accelerator, model.train(), optimizer, loader, cfg, total, state, folder)
+    train_steps(accelerator, model.train(), optimizer, loader, cfg, total, state, folder, quiet)
     return _finish(accelerator, model, source, folder, state, time.perf_counter() - begin)
 
 # %% ../nbs/12_pretrain.ipynb #452fafff

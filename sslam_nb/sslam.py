@@ -58,7 +58,8 @@ class Targets(NamedTuple):
     patch:Tensor                  # For local losses (H*B, N, D)
     clip:Tensor                   # For global losses: mean over patches (H*B, D)
     guest:Tensor|None = None      # Local targets of the guests, mixed patches only (B, N_mixed, D)
-    guest_clip:Tensor|None = None # Mean over those patches, for the global retention loss (B, D)
+    own_clip:Tensor|None = None   # Main clips' mean over patches, for the global retention loss (B, D)
+    guest_clip:Tensor|None = None # The same for the guests, over their mixed patches
 
 # %% ../nbs/11_sslam.ipynb #a1c9633c
 def teacher_targets(
@@ -74,9 +75,11 @@ def teacher_targets(
     pooled = [average_top_k([h[i*B:(i + 1)*B] for h in ffn], k).mean(1) for i, k in enumerate(top_k)]
     targets = Targets(average_top_k(ffn, loss.local_top_k), torch.cat(pooled))
     if cfg.variant != 'SSLAM': return targets
-    if not region.any(): return targets._replace(guest=targets.patch[:B, :0], guest_clip=targets.clip[:B])
+    own_clip = average_top_k([h[:B] for h in ffn], loss.global_top_k).mean(1)
+    if not region.any():
+        return targets._replace(guest=targets.patch[:B, :0], own_clip=own_clip, guest_clip=own_clip)
     ffn = [h.roll(1, 0) for h in teacher(log_mel, region).ffn]                 # row i holds clip i - 1
-    return targets._replace(guest=average_top_k(ffn, loss.local_top_k),
+    return targets._replace(guest=average_top_k(ffn, loss.local_top_k), own_clip=own_clip,
                             guest_clip=average_top_k(ffn, loss.global_top_k).mean(1))
 
 # %% ../nbs/11_sslam.ipynb #acacb4f2
@@ -119,7 +122,7 @@ def retention(
         return {'mixit': mixit_loss(vectors, sources, (mask & mixed).flatten(0, 1))}
     terms = {'retention': local_loss(pred, srl_target(own, targets.guest, mixed, loss.retention_op), mask)}
     if loss.global_retention:
-        target = combine_sources(targets.clip[:B], targets.guest_clip, loss.retention_op)
+        target = combine_sources(targets.own_clip, targets.guest_clip, loss.retention_op)
         terms['global_retention'] = global_loss(cls[B:], target, loss.global_reduction)
     return terms
 

@@ -56,7 +56,7 @@ def test_a_disk_that_fills_up_keeps_the_last_good_state(tmp_path):
 
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        with pytest.raises(OSError, match="free some space.*resume=True to continue from step_00000002"):
+        with pytest.raises(OSError, match="free some space.*resume=True to go on from step_00000002"):
             pretrain(cfg, Source(), tmp_path, device="cpu")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
