@@ -227,10 +227,11 @@ _SCALE = {
                   ema_start=0.999, ema_end=0.9999, log_every=20, save_every=500),
     'tiny': dict(width=128, depth=3, n_heads=4, decoder_width=16, decoder_depth=2, max_time_patches=128,
                  target_frames=256, unmixed_frames=48, n_clips=1024, probe_clips=(1000, 600), batch_size=16,
-                 rows_per_clip=4, local_top_k=3, warmup_share=0.13, ema_start=0.998, ema_end=0.9998,
-                 ema_share=1.0, global_reduction='mean', precision='no', workers=0, log_every=5, save_every=200),
+                 rows_per_clip=4, local_top_k=3, lr=2e-3, warmup_share=0.13, ema_start=0.998, ema_end=0.9998,
+                 ema_share=1.0, global_reduction='mean', precision='no', workers=0, log_every=5,
+                 save_every=200),
 }
-_TINY_STAGE = {'stage1': dict(lr=2e-3, global_top_k_unmixed=3), 'stage2': dict(lr=5e-4)}
+_TINY_STAGE = {'stage1': dict(epochs=6, global_top_k_unmixed=3), 'stage2': dict(epochs=6)}
 
 # %% ../nbs/01_config.ipynb #80c2313d
 def preset(

@@ -1,0 +1,17 @@
+"`pytest tests/test_golden.py --golden DIR` checks another folder of official numbers."
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--golden", type=Path, default=Path(__file__).with_name("golden"), help="folder with seedN_tiny.json and seedN_base.json")
+
+
+def pytest_generate_tests(metafunc):
+    "One case for each file of the folder: its seed and size are in its name."
+    if "golden_file" not in metafunc.fixturenames: return
+    folder = metafunc.config.getoption("--golden")
+    files = sorted(folder.glob("seed*_*.json"))
+    if not files: raise pytest.UsageError(f"--golden {folder}: no file seedN_tiny.json or seedN_base.json there")
+    metafunc.parametrize("golden_file", files, ids=[path.stem for path in files])
