@@ -1,9 +1,12 @@
 "The run notebooks as users run them: papermill, parameters, records."
 import json
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 from sslam_nb.core import project_root
 from sslam_nb.hub import read_header
@@ -29,7 +32,6 @@ def runs(tmp_path_factory):
     "Both stages, one after the other, as a newcomer would."
     folder, name = tmp_path_factory.mktemp("runs"), f"test-{tmp_path_factory.getbasetemp().name}"
     yield folder, name
-    import shutil
     for path in (ROOT/"runs").glob(f"{name}*"): shutil.rmtree(path)
 
 
@@ -64,3 +66,23 @@ def test_wrong_parameters_stop_with_one_clear_error(runs, wrong, said):
     done = papermill("stage2", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", *wrong)
     assert done.returncode != 0
     assert said in done.stderr.strip().splitlines()[-1], done.stderr[-1500:]
+
+
+def test_a_folder_of_real_files(runs, tmp_path):
+    "Nested, two labels, stereo at 44.1 kHz beside mono at 8 kHz, and a text file that calls itself a wav."
+    folder, name = runs
+    for i in range(24):
+        label, rate, channels = ("low", 44_100, 2) if i % 2 else ("high", 8_000, 1)
+        path = tmp_path/"clips"/label/f"{i}.{('wav', 'flac', 'ogg')[i % 3]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        t = np.arange(int(rate*1.5))/rate
+        tone = 0.3*np.sin(2*np.pi*(300 if i % 2 else 1500)*(1 + i/50)*t)
+        soundfile.write(path, np.stack([tone]*channels, axis=1), rate)
+    (tmp_path/"clips"/"low"/"notes.wav").write_text("not audio")
+    done = papermill("stage1", folder/"real.ipynb", "-p", "data", tmp_path/"clips", "-p", "run_name", f"{name}-real", "-p", "epochs", 2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((ROOT/"runs"/f"{name}-real"/"record.json").read_text())
+    assert record["n_clips"] == 18 and record["data"] == "clips"        # a quarter is held out for the probe
+    assert len(record["metrics"]["skipped"]) == 1 and "notes.wav" in record["metrics"]["skipped"][0]
+    assert record["metrics"]["probe"]["stage 1"]["mAP"] > record["metrics"]["probe"]["stage 1"]["chance"]
+    assert (record["config"]["mean"], record["config"]["std"]) == (-4.268, 4.569)
