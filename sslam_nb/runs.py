@@ -101,7 +101,7 @@ class Example(NamedTuple):
     mask:Tensor            # Masks of the main clip's copies (M, N), True = hidden
     region:Tensor          # True where a patch column is mixed (n_time,)
     waves:list[np.ndarray] # Main clip, guest and mixture, to listen to
-    names:list[str]        # Clip ids and labels of the two
+    names:list[str]        # What each wave is, with clip id and labels
 
 # %% ../nbs/19_runs.ipynb #32597eed
 def make_example(
@@ -118,7 +118,8 @@ def make_example(
     gate = np.repeat(region.numpy(), -(-len(waves[0])//len(region)))[:len(waves[0])]
     waves.append(waves[0] + gate*waves[1])
     labels = [[c for c, present in zip(source.classes, item['target'].tolist()) if present] for item in items]
-    names = [f"{item['clip_id']} {', '.join(named)}" for item, named in zip(items, labels)]
+    names = [f"{role}: {item['clip_id']} ({', '.join(named) or 'no labels'})"
+             for role, item, named in zip(('main clip', 'guest'), items, labels)] + ['partial mixture']
     return Example(log_mel, mixed, mask[0], region, waves, names)
 
 # %% ../nbs/19_runs.ipynb #5d555451
