@@ -104,6 +104,6 @@ def progress(
     disable:bool=False, # True on all processes but the first
 )->tqdm:             # A bar; call `update` and `set_postfix`
     "A text progress bar: ten updates a second in a terminal, one in five seconds elsewhere."
-    terminal = sys.stderr.isatty()
-    return tqdm(total=total, initial=initial, desc=description, disable=disable,
-                mininterval=0.1 if terminal else 5, ncols=110, unit='step', file=sys.stderr if terminal else sys.stdout)
+    stream, interval = (sys.stderr, 0.1) if sys.stderr.isatty() else (sys.stdout, 5)
+    return tqdm(total=total, initial=initial, desc=description, disable=disable, mininterval=interval,
+                ncols=110, unit='step', file=stream)

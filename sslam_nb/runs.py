@@ -137,7 +137,7 @@ def probe_table(
     for name, path in checkpoints.items():
         rows[name] = linear_probe(load_weights(model, path).student, train, test)
     table = pd.DataFrame(rows).T
-    return table.assign(clips=len(test.target), data=data.probe_test.name)
+    return table.round(4).assign(clips=len(test.target), data=data.probe_test.name)
 
 # %% ../nbs/19_runs.ipynb #bbbfce82
 def record_run(
