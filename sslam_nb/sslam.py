@@ -18,6 +18,7 @@ from .losses import (combine_sources, global_loss, local_loss, mixit_loss, srl_t
                              total_loss)
 from .masking import gather_visible, multi_mask, scatter_visible, visible_index
 from .mixing import mixing_region, roll_and_mix
+from .sharing import HubModel
 from .spectrogram import LogMel
 from .teacher import EMATeacher, average_top_k
 
@@ -142,7 +143,7 @@ def collapse_monitor(
             'target_var_over_clips': over_clips}
 
 # %% ../nbs/11_sslam.ipynb #bbe2d270
-class SSLAM(nn.Module):
+class SSLAM(nn.Module, HubModel):
     "Student, decoder, EMA teacher and the training objective (Algorithm 1)."
     def __init__(self,
         cfg:PretrainConfig, # Sizes and switches
