@@ -102,7 +102,8 @@ def forward_values(
     own, kept = [h[:B] for h in ffn], model.teacher(clips, region).ffn
     values |= {'mix': shown[B:, None], 'targets.call1.top1': average_top_k(ffn, 1),
                'targets.call2.top1': average_top_k(own, 1), 'targets.call3.top1': average_top_k(kept, 1),
-               f'targets.call4.top{depth}': targets.patch[:B], f'targets.call5.top{depth}': average_top_k(kept, depth)}
+               f'targets.call4.top{depth}': targets.patch[:B],
+               f'targets.call5.top{depth}': average_top_k(kept, depth)}
     mixed = region.repeat_interleave(student.n_mel_patches)
     return values | {'srl_target': srl_target(targets.patch[:B], targets.guest, mixed)}
 
