@@ -19,6 +19,7 @@ _EXPORTS = {
     'load_official': 'official', 'export_official': 'official',
     'pretrain': 'pretrain',
     'ProbeData': 'probe', 'linear_probe': 'probe',
+    'embed': 'embed', 'predict': 'embed',
     'read_records': 'results',
 }
 __all__ = sorted(_EXPORTS)
