@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from .config import PretrainConfig, flatten
-from .core import atomic_path, pick_device, progress, project_path, set_seed, step_generator
+from .core import (atomic_path, git_commit, pick_device, progress, project_path, set_seed,
+                           step_generator)
 from .datasets import LogMelDataset, make_loader
 from .hub import load_weights, save_checkpoint
 from .spectrogram import LogMel
@@ -239,7 +240,7 @@ def _finish(accelerator:Accelerator, model:nn.Module, source, folder:Path, state
     model = accelerator.unwrap_model(model).cpu().eval()
     if accelerator.is_main_process:
         origin = dict(step=state['step'], data=source.name, data_checksum=source.checksum)
-        save_checkpoint(model, folder/'model.safetensors', **origin)
+        save_checkpoint(model, folder/'model.safetensors', **origin, commit=git_commit())
         with atomic_path(folder/'metrics.csv') as beside: history.to_csv(beside, index=False)
         shutil.rmtree(folder/'state', ignore_errors=True)
         for line in state['bad']: print('skipped', line)
