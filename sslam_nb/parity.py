@@ -121,11 +121,12 @@ def training_values(
     get = lambda *names: sum(logged[name].item() for name in names)
     if model.cfg.variant == 'SSLAM':
         losses = {'eat_cls_loss.sum': get('global_unmixed', 'global_mixed'),
-                  'eat_patch_loss.sum': get('local_unmixed', 'local_mixed')/2, 'mix_patch_loss.sum': get('retention')}
+                  'eat_patch_loss.sum': get('local_unmixed', 'local_mixed')/2,
+                  'mix_patch_loss.sum': get('retention')}
     else: losses = {'cls.sum': get('global_unmixed'), 'IMAGE_regression.sum': get('local_unmixed')}
     values = {f'loss.{name}': value*count for name, value in (losses | {'total': total.item()}).items()}
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    values |= {'gradnorm.' + official_name(name, 'pretrained'): g.norm().item() for name, g in gradients.items()}
+    for name, g in gradients.items(): values['gradnorm.' + official_name(name, 'pretrained')] = g.norm().item()
     model.teacher.update(model.student, ema_momentum(1))
     qkv = model.teacher.encoder.blocks[0].attn.qkv.weight.detach()
     return values | {'sample_size': count, 'ema.after1.qkv0': qkv}
