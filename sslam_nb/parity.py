@@ -126,7 +126,8 @@ def training_values(
     else: losses = {'cls.sum': get('global_unmixed'), 'IMAGE_regression.sum': get('local_unmixed')}
     values = {f'loss.{name}': value*count for name, value in (losses | {'total': total.item()}).items()}
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    for name, g in gradients.items(): values['gradnorm.' + official_name(name, 'pretrained')] = g.norm().item()
+    for name, gradient in gradients.items():
+        values['gradnorm.' + official_name(name, 'pretrained')] = gradient.norm().item()
     model.teacher.update(model.student, ema_momentum(1))
     qkv = model.teacher.encoder.blocks[0].attn.qkv.weight.detach()
     return values | {'sample_size': count, 'ema.after1.qkv0': qkv}
