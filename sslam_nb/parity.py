@@ -167,7 +167,7 @@ def _row(official:dict|float, ours:Tensor|float)->tuple[float, float, float, str
 # %% ../nbs/11c_parity.ipynb #d891ee18
 def parameter_counts(
     n_classes:int=527, # Of the fine-tuned head; AudioSet has 527
-)->pd.DataFrame:       # Trained, fixed and their sum, for each variant and for fine-tuning; the paper's number beside
+)->pd.DataFrame:       # Trained, fixed and their sum; the paper's number beside
     "Parameters at the paper's size (Sections 4.2 and 4.3)."
     rows = {}
     with torch.device('meta'):                                              # shapes without memory
@@ -178,4 +178,5 @@ def parameter_counts(
     count = lambda parts: sum(p.numel() for part in parts for p in part.parameters())
     fixed = model.student.pos_embed.numel()
     table = {name: (count(parts), fixed, count(parts) + fixed, paper) for name, (parts, paper) in rows.items()}
-    return pd.DataFrame.from_dict(table, orient='index', columns=['trained', 'fixed positions', 'sum', 'paper'])
+    columns = ['trained', 'fixed positions', 'sum', 'paper']
+    return pd.DataFrame.from_dict(table, orient='index', columns=columns)
