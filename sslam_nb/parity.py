@@ -177,6 +177,6 @@ def parameter_counts(
         rows['fine-tuning'] = [Classifier(model.student, n_classes)], 'fine-tuning: 88M'
     count = lambda parts: sum(p.numel() for part in parts for p in part.parameters())
     fixed = model.student.pos_embed.numel()
-    table = {name: (count(parts), fixed, count(parts) + fixed, paper) for name, (parts, paper) in rows.items()}
+    table = {name: (n := count(parts), fixed, n + fixed, paper) for name, (parts, paper) in rows.items()}
     columns = ['trained', 'fixed positions', 'sum', 'paper']
     return pd.DataFrame.from_dict(table, orient='index', columns=columns)
