@@ -25,6 +25,8 @@ print(''.join(text for output in cell['outputs'] for text in output.get('text', 
 endef
 export LAST_CELL
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Waiting threads sleep: see sslam_nb/__init__.py
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help env stage1 stage2 lab sync inline test readme clean
 

@@ -1,9 +1,14 @@
 """SSLAM, self-supervised learning from audio mixtures: the names that a script wants, each loaded when first used."""
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
 
 __version__ = "0.1.0"
+
+# Threads that wait for each other sleep instead of spinning: on 2 cores with other programs at work a step takes
+# 0.2 s and not 3 s. It only counts if set before torch is loaded; your own setting is kept.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Name -> chapter. Loading on first use keeps `import sslam_nb` cheap and silent.
 _EXPORTS = {
