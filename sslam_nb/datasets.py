@@ -122,12 +122,13 @@ class AudioFolder:
 def hold_out(
     folder:AudioFolder, # A folder of audio
 )->tuple[list[int], list[int]]: # Indices of the clips for training, and of those held out
-    "Divide the clips of a folder by its own split, else by a hash of the path (ours)."
+    "Divide the clips of a folder by its own split, else a quarter of each label by a hash of the path (ours)."
     sides = folder.parts
     if set(sides.values()) != {'train', 'test'}:
+        mixed_up = lambda file: hashlib.sha256(file.encode('utf-8', 'surrogateescape')).digest()
         files = sorted({clip[0] for clip in folder.clips if folder.labels.get(clip[0])},
-                       key=lambda file: hashlib.sha256(file.encode('utf-8', 'surrogateescape')).digest())
-        sides = dict.fromkeys(files[:round(len(files)/4)], 'test')
+                       key=lambda file: (folder.labels[file], mixed_up(file)))
+        sides = dict.fromkeys(files[3::4], 'test')                # a quarter of every label
     held = [sides.get(clip[0]) == 'test' for clip in folder.clips]
     return [i for i, test in enumerate(held) if not test], [i for i, test in enumerate(held) if test]
 
