@@ -122,7 +122,7 @@ class AudioFolder:
 def hold_out(
     folder:AudioFolder, # A folder of audio
 )->tuple[list[int], list[int]]: # Indices of the clips for training, and of those held out
-    "Divide the clips of a folder by its own split, else a quarter of each label by a hash of the path (ours)."
+    "Divide the clips by the folder's own split, else a quarter of each label by a hash of the path (ours)."
     sides = folder.parts
     if set(sides.values()) != {'train', 'test'}:
         mixed_up = lambda file: hashlib.sha256(file.encode('utf-8', 'surrogateescape')).digest()
