@@ -146,9 +146,8 @@ class AudioViT(nn.Module):
         log_mel:Tensor, # (B, T, F)
     )->Tensor:          # Patches with positions (B, N, D)
         "Patches plus positions; clips up to max_time_patches*16 frames."
-        limit = self.cfg.max_time_patches*self.cfg.patch_size
-        if log_mel.shape[1] > limit:
-            raise ValueError(f"{log_mel.shape[1]} frames exceed the position table ({limit}); cut the clip")
+        size = self.cfg.patch_size
+        _check_clips(log_mel, self.cfg.max_time_patches*size, self.n_mel_patches*size)
         patches = self.patch_embed(log_mel)
         return patches + self.pos_embed[:, :patches.shape[1]]
 
@@ -170,6 +169,14 @@ class AudioViT(nn.Module):
         "Encode clips, whole or masked."
         patches = self.embed(log_mel)
         return self.encode(patches if mask is None else gather_visible(patches, visible_index(mask)))
+
+# %% ../nbs/07_encoder.ipynb #47fc90d0
+def _check_clips(log_mel:Tensor, limit:int, n_mels:int):
+    "Refuse clips that are laid out otherwise or longer than the position table."
+    if log_mel.ndim != 3 or log_mel.shape[2] != n_mels:
+        raise ValueError(f"log_mel of shape {tuple(log_mel.shape)} must be (clips, frames, {n_mels})")
+    if log_mel.shape[1] > limit:
+        raise ValueError(f"{log_mel.shape[1]} frames exceed the position table ({limit}); cut the clip")
 
 # %% ../nbs/07_encoder.ipynb #002d347a
 def _init_linear(module:nn.Module):

@@ -52,10 +52,15 @@ def configure(
     "From a notebook's parameters to a configuration; an unknown or misspelt one is an error."
     given = notebook_parameters(namespace)
     options = {name: given.pop(name) for name in RunOptions._fields if name in given}
-    cfg = preset(stage, given.pop('size', 'tiny'), given.get('data', 'soundscapes'))
-    if options['run_name'] != Path(options['run_name']).name:
-        raise ValueError(f"run_name={options['run_name']!r} must be a plain name of a folder under runs/")
-    return override(cfg, **given), RunOptions(**options)
+    options['run_name'] = name = str(options['run_name'])
+    if name in ('', '.', '..') or name != Path(name).name:
+        raise ValueError(f"run_name={name!r} must be a plain name of a folder under runs/")
+    for switch in ('resume', 'probe'):
+        if not isinstance(options.get(switch, False), bool):
+            raise ValueError(f"{switch}={options[switch]!r} must be True or False")
+    if 'stage' in given: raise ValueError(f"stage is {stage} in this notebook; the other has its own")
+    if (data := given.pop('data', 'soundscapes')) != 'soundscapes': data = str(project_path(data).resolve())
+    return override(preset(stage, given.pop('size', 'tiny'), data), **given), RunOptions(**options)
 
 # %% ../nbs/19_runs.ipynb #e39949d7
 def starting_point(
@@ -65,14 +70,18 @@ def starting_point(
     folder:str|Path='runs', # Where runs are
 )->tuple[Path, str]:     # Stage-1 checkpoint, and a sentence that says where it comes from
     "The Stage-1 weights for a Stage 2: given, found, or trained now."
-    if options.init: return project_path(options.init), f'Stage 1 as given: {options.init}'
+    if options.init:
+        path = project_path(options.init)
+        return path/'model.safetensors' if path.is_dir() else path, f'Stage 1 as given: {options.init}'
     shared = {k: v for part in (cfg.spectrogram, cfg.encoder, cfg.decoder) for k, v in flatten(part).items()}
     shared |= {name: getattr(cfg, name) for name in ('n_clips', 'labels')}
     found = find_checkpoint(folder, stage='stage1', size=cfg.size, data=cfg.data, **shared)
     if found:
         steps = read_header(found)[1]['step']
         return found, f'Stage 1 found: {found} ({steps} updates), the newest of size {cfg.size} on {cfg.data}'
-    return train_stage1(cfg, shared, options, data, Path(folder)/'stage1')
+    names = [f'{options.run_name}-stage1'] + [f'{options.run_name}-stage1-{i}' for i in range(2, 1000)]
+    free = next(name for name in names if not (project_path(folder)/name/'model.safetensors').exists())
+    return train_stage1(cfg, shared, options, data, Path(folder)/free)
 
 # %% ../nbs/19_runs.ipynb #952352e1
 def train_stage1(
@@ -85,11 +94,13 @@ def train_stage1(
     "The Stage 1 of that size, at most 2000 updates (ours; Section 3.3 has 10 epochs)."
     print(f'no Stage-1 checkpoint of size {cfg.size} on {cfg.data}: training a short Stage 1 first')
     recipe, layers = preset('stage1', cfg.size, cfg.data), cfg.encoder.depth
-    shared |= {name: getattr(cfg, name) for name in ('batch_size', 'seed', 'precision', 'workers', 'max_bad')}
+    shared |= {name: getattr(cfg, name) for name in ('batch_size', 'seed', 'precision', 'workers', 'max_bad',
+                                                  'log_every', 'save_every')}
     shared |= flatten(cfg.masking) | flatten(cfg.mixing)
     for name in ('local_top_k', 'global_top_k', 'global_top_k_unmixed'):
         shared[name] = min(getattr(recipe.loss, name), layers)
-    run = pretrain(override(recipe, **shared, max_steps=2000), data.pretrain, folder, device=options.device)
+    recipe = override(recipe, **shared, max_steps=2000)
+    run = pretrain(recipe, data.pretrain, folder, device=options.device, resume=options.resume)
     steps = run.history.step.iloc[-1]
     return run.folder/'model.safetensors', f'Stage 1 trained now: {run.folder} ({steps} updates)'
 
@@ -109,6 +120,8 @@ def make_example(
     source,             # Clips
 )->Example:             # The first two clips, mixed
     "Main clip, guest, mixture and masks (Figure 2, left)."
+    if not len(source):
+        raise ValueError(f"no clip of {source.name} is left to train on; look at its split and its bad files")
     dataset = LogMelDataset(source, LogMel(cfg.spectrogram), keep_wave=True)
     items = [dataset[1 % len(source)], dataset[0]]                     # the guest is the predecessor
     log_mel, waves = torch.stack([i['log_mel'] for i in items]), [i['wave'].numpy() for i in items]

@@ -84,4 +84,6 @@ class LogMel(nn.Module):
                              f"({shortest} samples) or not laid out as (n,) or (B, n)")
         if not wave.isfinite().all(): raise ValueError("the clip holds NaN or infinite samples")
         log_mel = fit_frames(kaldi_log_mel(wave, self.cfg), self.cfg.target_frames)
+        if not log_mel.isfinite().all():
+            raise ValueError('the samples are too large for a log-mel; scale them to [-1, 1]')
         return normalize(log_mel, self.cfg.mean, self.cfg.std)
