@@ -6,7 +6,7 @@
 __all__ = ['latest_state', 'open_folder', 'run_identity', 'changed_values', 'check_finite', 'save_state', 'load_state']
 
 # %% ../nbs/11d_state.ipynb #1e614c25
-import json, shutil
+import json, os, shutil
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -31,8 +31,9 @@ def open_folder(
     "Make sure that the folder can be written to and that no interrupted run would be lost (ours)."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder/'.write-test').write_text('x')
-        (folder/'.write-test').unlink()
+        probe = folder/f'.write-test-{os.getpid()}'         # every process of a launch tries for itself
+        probe.write_text('x')
+        probe.unlink()
     except OSError as error:
         raise OSError(f"the run folder {folder} cannot be written to ({error.strerror}); "
                       "choose another run_name") from error
@@ -79,6 +80,7 @@ def save_state(
     final, beside = folder/'state'/f"step_{progress['step']:08d}", folder/'state'/'.incomplete'
     try:
         accelerator.save_state(beside)
+        accelerator.wait_for_everyone()                         # each process writes a part of it
         if accelerator.is_main_process:
             (beside/'progress.json').write_text(json.dumps(dict(identity=identity, progress=progress)))
             beside.replace(final)

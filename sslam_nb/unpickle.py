@@ -71,6 +71,8 @@ def read_pickle(
     try:
         with open(path, 'rb') as file:
             foreign = {}
+            if file.read(1) not in (b'P', b'\x80'): raise EOFError('neither a zip nor a pickle of torch')
+            file.seek(0)
             for name in _globals(file):
                 verdict = _verdict(name)
                 if verdict == 'refused': raise UnpicklingError(f"it asks for {name}, which no weights need")
