@@ -125,7 +125,8 @@ def make_example(
     dataset = LogMelDataset(source, LogMel(cfg.spectrogram), keep_wave=True)
     items = [dataset[1 % len(source)], dataset[0]]                     # the guest is the predecessor
     log_mel, waves = torch.stack([i['log_mel'] for i in items]), [i['wave'].numpy() for i in items]
-    mask, region = draw_step(override(cfg, mix_share=1.0), 2, step_generator(cfg.seed, 0, 0, 0))
+    mixing = override(cfg, variant='SSLAM', mix_share=1.0, clones=cfg.mask_copies, batch_size=2)
+    mask, region = draw_step(mixing, 2, step_generator(cfg.seed, 0, 0, 0))
     batch, wave = log_mel.flip(0), torch.stack([i['wave'] for i in items]).flip(0)
     mixed = roll_and_mix(batch, region, cfg.mixing.mix_op, wave, LogMel(cfg.spectrogram))[1]
     gate = np.repeat(region.numpy(), -(-len(waves[0])//len(region)))[:len(waves[0])]
