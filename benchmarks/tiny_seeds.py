@@ -9,7 +9,7 @@ import pandas as pd
 
 from sslam_nb.config import override, preset
 from sslam_nb.core import project_path
-from sslam_nb.datasets import open_data
+from sslam_nb.access import open_data
 from sslam_nb.pretrain import pretrain
 from sslam_nb.results import make_record, write_record
 from sslam_nb.runs import probe_table

@@ -16,7 +16,7 @@ _EXPORTS = {
     'preset': 'config', 'override': 'config',
     'LogMel': 'spectrogram',
     'make_soundscape': 'soundscapes', 'SoundscapeDataset': 'soundscapes',
-    'open_data': 'datasets',
+    'open_data': 'access',
     'AudioViT': 'encoder',
     'SSLAM': 'sslam',
     'Classifier': 'classifier',

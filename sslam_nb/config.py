@@ -117,6 +117,7 @@ class PretrainConfig:
     variant:str = 'SSLAM'       # MB-UA, MB-PMA, MB-UA-PMA or SSLAM, Section 4.3
     data:str = 'soundscapes'    # 'soundscapes' (embedded) or a folder of audio
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
+    dataset:str = None          # Name in the registry (chapter 04e) of what lies in `data`; None: any folder
     labels:str = None           # Column of the labels in a folder's csv; None looks for the usual names
     epochs:int = 5              # Passes over the data, Section 4.3; stage 1: 10
     max_steps:int = None        # Stop after so many updates; None: epochs alone decide
@@ -126,6 +127,7 @@ class PretrainConfig:
     seed:int = 1                # Of weights, masks, mixing and order; official code
     precision:str = 'bf16'      # no (float32), bf16 or fp16; the official code trains in fp16
     workers:int = 8             # Loader processes per device
+    filterbank:str = 'loader'   # Where log-mels are computed: loader (clip by clip) or device (in batch)
     probe_clips:tuple = (1000, 1000) # Soundscapes that fit and that test the linear probe
     max_bad:int = 10            # Unreadable files that are skipped before the run stops
     log_every:int = 100         # Steps between two rows of the metrics
@@ -143,12 +145,10 @@ class PretrainConfig:
     def halves(self)->tuple[bool, bool]:
         "Whether the student sees clean clips, and whether it sees mixed ones (Section 4.3)."
         return self.variant != 'MB-PMA', self.variant != 'MB-UA'
-
     @property
     def mask_copies(self)->int:
         "M: 16 where the student sees one half, 8 where it sees clean and mixed clips (Table 7)."
         return self.clones or max(1, self.rows_per_clip//sum(self.halves))
-
     @property
     def grid(self)->tuple[int, int]:
         "Patches along time and along mel: (64, 8) for a 10-s clip."
@@ -178,7 +178,8 @@ RANGES = {name: limits for limits, names in {
 # %% ../nbs/01_config.ipynb #9057dc13
 def _check_run(cfg:PretrainConfig):
     "Refuse values that contradict each other."
-    _check(cfg, stage=('stage1', 'stage2'), size=SIZES, variant=VARIANTS, precision=('no', 'bf16', 'fp16'))
+    _check(cfg, stage=('stage1', 'stage2'), size=SIZES, variant=VARIANTS, precision=('no', 'bf16', 'fp16'),
+           filterbank=('loader', 'device'))
     patch, layers, values = cfg.encoder.patch_size, cfg.encoder.depth, flatten(cfg)
     for name, (low, high) in RANGES.items():
         if values[name] is not None and not low <= values[name] <= high:

@@ -10,7 +10,7 @@ __all__ = ['FORMATS', 'LABEL_COLUMNS', 'find_audio', 'read_table', 'name_index',
 import csv, os
 from collections import defaultdict
 from itertools import dropwhile, zip_longest
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from posixpath import basename, dirname, join, normpath, splitext
 from typing import NamedTuple
 
@@ -123,14 +123,14 @@ def folder_labels(
     files:list[str], # Relative paths
 )->tuple[dict[str, tuple[str, ...]], dict[str, str]]: # Labels and sides by path; {} where there are none
     "Labels and splits from the names of folders (ours)."
-    folders = {file: PurePosixPath(file).parts[:-1] for file in files}
     is_side = lambda name: name.lower() in _SPLIT_FOLDERS
-    sides = {file: _side(name) for file, names in folders.items() for name in names if is_side(name)}
-    if set(sides.values()) == {'train', 'test'}:
-        folders = {file: [name for name in names if not is_side(name)] for file, names in folders.items()}
-    else: sides = {}
-    labels = {file: (names[-1],) for file, names in folders.items() if names}
-    return labels if len(set(labels.values())) > 1 else {}, sides
+    sides = {file: _side(name) for file in files for name in file.split('/')[:-1] if is_side(name)}
+    if set(sides.values()) != {'train', 'test'}: sides = {}
+    labels, shared = {}, {}                          # equal labels are one tuple
+    for file in files:
+        names = [name for name in file.split('/')[:-1] if not (sides and is_side(name))]
+        if names: labels[file] = shared.setdefault(names[-1], (names[-1],))
+    return labels if len(shared) > 1 else {}, sides
 
 # %% ../nbs/03a_labels.ipynb #66c124e3
 class Notes(NamedTuple):
@@ -151,8 +151,9 @@ def read_notes(
     column:str=None,  # Column of the labels; None takes the first of LABEL_COLUMNS that is there
 )->Notes:             # All that could be found
     "Labels and splits from every csv below `root`, else from the names of folders (ours)."
-    labels, parts, missing, origin, named = {}, {}, [], [], name_index(files)
-    for table, rows in _tables(root, column).items():
+    labels, parts, missing, origin, tables = {}, {}, [], [], _tables(root, column)
+    named = name_index(files) if tables else {}      # three keys a file: a gigabyte for two million
+    for table, rows in tables.items():
         field = column.lower() if column else next((c for c in LABEL_COLUMNS if c in rows[0]), None)
         found = _match_rows(root, table, rows, named)
         if not any(found): missing.append(f"{table}: names none of the audio files here"); continue

@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from .config import PretrainConfig
-from .datasets import LogMelDataset, make_loader
+from .datasets import LogMelDataset
+from .loading import make_loader
 from .encoder import AudioViT
 from .metrics import chance_level, mean_average_precision
 from .spectrogram import LogMel

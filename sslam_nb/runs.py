@@ -15,9 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from .access import Splits, open_data
 from .config import PretrainConfig, flatten, override, preset
 from .core import project_path, set_seed, step_generator
-from .datasets import LogMelDataset, Splits, open_data
+from .datasets import LogMelDataset
 from .hub import find_checkpoint, load_weights, read_header
 from .mixing import roll_and_mix
 from .pretrain import Run, pretrain
@@ -74,7 +75,7 @@ def starting_point(
         path = project_path(options.init)
         return path/'model.safetensors' if path.is_dir() else path, f'Stage 1 as given: {options.init}'
     shared = {k: v for part in (cfg.spectrogram, cfg.encoder, cfg.decoder) for k, v in flatten(part).items()}
-    shared |= {name: getattr(cfg, name) for name in ('n_clips', 'labels')}
+    shared |= {name: getattr(cfg, name) for name in ('n_clips', 'dataset', 'labels')}
     found = find_checkpoint(folder, stage='stage1', size=cfg.size, data=cfg.data, **shared)
     if found:
         steps = read_header(found)[1]['step']
@@ -122,15 +123,17 @@ def make_example(
     "Main clip, guest, mixture and masks (Figure 2, left)."
     if not len(source):
         raise ValueError(f"no clip of {source.name} is left to train on; look at its split and its bad files")
-    dataset = LogMelDataset(source, LogMel(cfg.spectrogram), keep_wave=True)
+    sounds = source[0].wave is not None                                # not so in shards of log-mels
+    dataset = LogMelDataset(source, LogMel(cfg.spectrogram), ('log_mel', 'wave') if sounds else ('log_mel',))
     items = [dataset[1 % len(source)], dataset[0]]                     # the guest is the predecessor
-    log_mel, waves = torch.stack([i['log_mel'] for i in items]), [i['wave'].numpy() for i in items]
+    log_mel, waves = torch.stack([i['log_mel'] for i in items]), [i['wave'].numpy() for i in items if sounds]
     mixing = override(cfg, variant='SSLAM', mix_share=1.0, clones=cfg.mask_copies, batch_size=2)
     mask, region = draw_step(mixing, 2, step_generator(cfg.seed, 0, 0, 0))
-    batch, wave = log_mel.flip(0), torch.stack([i['wave'] for i in items]).flip(0)
+    batch, wave = log_mel.flip(0), torch.stack([i['wave'] for i in items]).flip(0) if sounds else None
     mixed = roll_and_mix(batch, region, cfg.mixing.mix_op, wave, LogMel(cfg.spectrogram))[1]
-    gate = np.repeat(region.numpy(), -(-len(waves[0])//len(region)))[:len(waves[0])]
-    waves.append(waves[0] + gate*waves[1])
+    if sounds:
+        gate = np.repeat(region.numpy(), -(-len(waves[0])//len(region)))[:len(waves[0])]
+        waves.append(waves[0] + gate*waves[1])
     labels = [[c for c, present in zip(source.classes, item['target'].tolist()) if present] for item in items]
     names = [f"{role}: {item['clip_id']} ({', '.join(named) or 'no labels'})"
              for role, item, named in zip(('main clip', 'guest'), items, labels)] + ['partial mixture']

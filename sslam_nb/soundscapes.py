@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
+from torch import Tensor
 
 from .sounds import RATE, SOUNDS, noise
 
@@ -63,11 +64,12 @@ class SoundEvent:
 
 class Clip(NamedTuple):
     "One mono clip, from any source (ours)."
-    wave:np.ndarray                     # Samples (n,), float32, within -1 and 1
+    wave:np.ndarray|None                # Samples (n,), float32, within -1 and 1; None where log_mel is kept
     sample_rate:int                     # [Hz]
     labels:tuple[str, ...]              # Its classes, in no special order; () when unknown
     clip_id:str                         # Names the clip in its source
     events:tuple[SoundEvent, ...] = ()  # In order of onset; () when unknown
+    log_mel:Tensor = None               # Not normalised (n, F), from a source that keeps it and no wave
 
 # %% ../nbs/03_soundscapes.ipynb #7eef3c97
 def polyphony(

@@ -48,7 +48,9 @@ def run_identity(
     processes:int,      # Of the launch
 )->dict:                # JSON values by name
     "What must agree for a run to be continued (ours)."
-    values = flatten(cfg) | dict(data_checksum=source.checksum, clips=len(source), processes=processes)
+    values = flatten(cfg) | dict(data_checksum=source.checksum, clips=len(source))
+    values['clips_per_step'] = values.pop('batch_size')*processes
+    for name in ('workers', 'filterbank'): del values[name]
     return json.loads(json.dumps(values))                       # tuples become lists, as in the saved copy
 
 # %% ../nbs/11d_state.ipynb #f28a1b4f

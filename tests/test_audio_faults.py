@@ -8,7 +8,9 @@ import torch
 
 from sslam_nb.config import SpectrogramConfig, override, preset
 from sslam_nb.core import project_root
-from sslam_nb.datasets import AudioFolder, BadClip, LogMelDataset, make_loader, open_data
+from sslam_nb.access import open_data
+from sslam_nb.datasets import AudioFolder, BadClip, LogMelDataset
+from sslam_nb.loading import make_loader
 from sslam_nb.spectrogram import LogMel
 
 LOG_MEL = LogMel(SpectrogramConfig(target_frames=128))
@@ -104,7 +106,7 @@ def test_silence_is_valid(tmp_path):
 def test_ten_minutes_are_read_window_by_window(tmp_path):
     save(tmp_path/'long.wav', 600, 8000)              # 19 MB as float32
     folder = AudioFolder(tmp_path)
-    assert len(folder) == 59 and folder.clips[-1][2] == 600*8000 - 58*81_920
+    assert len(folder) == 59 and folder.spans[-1][2] == 600*8000 - 58*81_920
     tracemalloc.start()
     clip = folder[30]
     peak = tracemalloc.get_traced_memory()[1]

@@ -3,7 +3,7 @@ import pytest
 
 from sslam_nb.config import override, preset
 from sslam_nb.core import project_root
-from sslam_nb.datasets import open_data
+from sslam_nb.access import open_data
 
 DATA = project_root().parent/'shared'/'data'
 pytestmark = pytest.mark.skipif(not (DATA/'esc10').is_dir(), reason=f"no real audio in {DATA}")
@@ -17,7 +17,7 @@ def open_folder(folder, **changes):
 def test_esc10_is_tested_on_its_last_fold():
     splits, folder = open_folder('esc10')
     assert [len(part) for part in splits] == [238, 238, 80] and len(folder.classes) == 10
-    assert {folder.clips[i][0][6] for i in splits.probe_test.indices} == {'4'}   # audio/4-...
+    assert {folder.files[folder.spans[i][0]][6] for i in splits.probe_test.indices} == {'4'}   # audio/4-...
     assert splits.pretrain[0].labels == ('dog_bark',)
 
 def test_mixtures_take_the_csv_with_one_row_per_file():

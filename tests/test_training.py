@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from sslam_nb.config import override, preset
-from sslam_nb.datasets import BadClip, open_data
+from sslam_nb.access import open_data
+from sslam_nb.datasets import BadClip
+from sslam_nb.loading import BatchOrder
 from sslam_nb.pretrain import latest_state, pretrain
 
 SMALL = dict(width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, local_top_k=2, target_frames=128, unmixed_frames=32,
@@ -85,20 +87,51 @@ def test_bad_clips_are_skipped_counted_and_named(tmp_path, capsys):
 SCRIPT = """
 import json, sys
 from sslam_nb import open_data, override, preset, pretrain
-cfg = override(preset('stage2', 'tiny'), **json.loads(sys.argv[1]))
-run = pretrain(cfg, open_data(cfg).pretrain, sys.argv[2], device='cpu')
+settings, folder, resume, stop = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3] == 'resume', int(sys.argv[4])
+cfg = override(preset('stage2', 'tiny'), **settings)
+data = open_data(cfg).pretrain
+
+class Logged:
+    name, checksum, classes = data.name, data.checksum, data.classes
+    def __len__(self): return len(data)
+    def __getitem__(self, i):
+        with open(folder + '.clips', 'a') as file: file.write(f'{i}\\n')
+        return data[i]
+
+chapter = sys.modules['sslam_nb.pretrain']
+update, done = chapter.update, []
+def update_or_stop(*args):
+    if len(done) == stop: sys.exit(9)
+    done.append(1)
+    return update(*args)
+chapter.update = update_or_stop
+pretrain(cfg, Logged(), folder, device='cpu', resume=resume)
 """
 
 
-def test_two_processes_share_the_clips(tmp_path):
-    "Two CPU processes, as torchrun or accelerate launch start them: half the steps, one checkpoint, both the same weights."
+def launch(tmp_path, processes, *arguments):
+    "Start the script on so many CPU processes, as torchrun and accelerate launch do."
     (tmp_path/"train.py").write_text(textwrap.dedent(SCRIPT))
-    settings = json.dumps(SMALL | dict(global_top_k_unmixed=1))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-               "train.py", settings, str(tmp_path/"two")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "train.py", *arguments]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_two_processes_share_the_clips_and_one_goes_on(tmp_path):
+    "Two processes see half an epoch, are killed, and one process with twice the batch sees the other half."
+    settings = SMALL | dict(global_top_k_unmixed=1, n_clips=18, save_every=1)
+    two, one = (json.dumps(settings | dict(batch_size=n)) for n in (3, 6))       # 18 clips in 3 steps of 6
+    seen = tmp_path/"run.clips"
+    stopped = launch(tmp_path, 2, two, str(tmp_path/"run"), "new", "2")                  # before the third step
+    assert stopped.returncode != 0 and latest_state(tmp_path/"run").name == "step_00000002", stopped.stderr[-3000:]
+    steps, before = list(BatchOrder(18, 6)), {int(line) for line in seen.read_text().split()}
+    assert before >= {*steps[0], *steps[1]}
+    wrong = launch(tmp_path, 1, two, str(tmp_path/"run"), "resume", "-1")
+    assert "clips_per_step=3 (saved: 6)" in wrong.stderr
+    seen.write_text("")
+    done = launch(tmp_path, 1, one, str(tmp_path/"run"), "resume", "-1")
     assert done.returncode == 0, done.stderr[-2000:]
-    history = (tmp_path/"two"/"metrics.csv").read_text().splitlines()
-    assert history[-1].startswith("2,0,"), history      # 16 clips / (2 processes x 4)
+    assert sorted(int(line) for line in seen.read_text().split()) == sorted(steps[2])
+    history = (tmp_path/"run"/"metrics.csv").read_text().splitlines()
+    assert history[-1].startswith("3,0,"), history
     assert torch.isfinite(torch.tensor([float(v) for v in history[-1].split(",") if v])).all()
-    assert not (Path(tmp_path/"two")/"state").exists()
+    assert not (tmp_path/"run"/"state").exists()
