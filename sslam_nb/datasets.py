@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from .config import SpectrogramConfig
 from .labels import FORMATS, find_audio, read_notes
-from .manifests import ClipTable
+from .tables import ClipTable
 from .soundscapes import Clip
 from .spectrogram import LogMel, fit_frames, normalize, resample
 

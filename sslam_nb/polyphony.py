@@ -30,7 +30,8 @@ def read_ontology(
     names, children, parents = {}, {}, defaultdict(list)
     for number, entry in enumerate(entries if isinstance(entries, list) else [None]):
         if not isinstance(entry, dict) or not {'id', 'name', 'child_ids'} <= entry.keys():
-            raise ValueError(f"{path}: entry {number} lacks id, name or child_ids; is it AudioSet's ontology?")
+            raise ValueError(f"{path}: entry {number} lacks id, name or child_ids; is it AudioSet's "
+                             f"ontology?")
         if entry['id'] in names: raise ValueError(f"{path}: entry {number} repeats the id {entry['id']!r}")
         names[entry['id']], children[entry['id']] = entry['name'], tuple(entry['child_ids'])
     for above, below in children.items():
