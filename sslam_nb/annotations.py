@@ -32,7 +32,8 @@ def iter_segments(
         if line.startswith('#'): continue
         cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
         if number == 1 and cells[0].lower() in ('ytid', 'youtube_id', 'video_id'): continue
-        labels = tuple(dict.fromkeys(word for cell in cells[3:] for w in cell.split(',') if (word := w.strip())))
+        words = (word.strip() for cell in cells[3:] for word in cell.split(','))
+        labels = tuple(dict.fromkeys(filter(None, words)))
         try: start, end = float(cells[1]), float(cells[2])
         except (IndexError, ValueError):
             raise ValueError(f"{path}:{number}: {line[:60]!r} is not id, start, end, labels") from None
@@ -73,7 +74,8 @@ def read_jams(
         onset, duration, snr = float(row['time']), float(row['duration']), value.get('snr')
         if onset < 0 or not duration > 0:
             raise ValueError(f"{path}: observation {number} lasts {duration} s from {onset} s")
-        events.append(SoundEvent(str(value['label']), onset, duration, math.nan if snr is None else float(snr)))
+        snr = math.nan if snr is None else float(snr)
+        events.append(SoundEvent(str(value['label']), onset, duration, snr))
     return tuple(sorted(events, key=lambda event: event.onset))
 
 # %% ../nbs/03d_annotations.ipynb #3400b56d
@@ -85,26 +87,27 @@ def write_jams(
 ):
     "Write a clip's events in the namespace of Scaper (Salamon et al. 2017)."
     def observation(event, role):
-        value = dict(label=event.label, source_file='', source_time=0.0, event_time=event.onset,
-                     event_duration=event.duration, snr=None if math.isnan(event.snr) else event.snr, role=role,
-                     pitch_shift=None, time_stretch=None)
+        snr = None if math.isnan(event.snr) else event.snr
+        value = dict(label=event.label, source_file='', source_time=0.0, event_time=event.onset, snr=snr,
+                     event_duration=event.duration, role=role, pitch_shift=None, time_stretch=None)
         return dict(time=event.onset, duration=event.duration, value=value, confidence=1.0)
     rows = [observation(SoundEvent(background, 0.0, duration, 0.0), 'background')]
     rows += [observation(event, 'foreground') for event in events]
-    sheet = dict(namespace='scaper', data=rows, time=0.0, duration=duration, sandbox={}, annotation_metadata=dict(
-        annotator={}, annotation_rules='', annotation_tools='sslam_nb', corpus='', data_source='program',
-        validation='', version='', curator=dict(name='', email='')))
+    origin = dict(annotator={}, annotation_rules='', annotation_tools='sslam_nb', corpus='', validation='',
+                  data_source='program', version='', curator=dict(name='', email=''))
+    sheet = dict(namespace='scaper', data=rows, time=0.0, duration=duration, sandbox={},
+                 annotation_metadata=origin)
     about = dict(title=Path(path).stem, artist='', release='', duration=duration, identifiers={},
                  jams_version='0.3.4')
     with atomic_path(path) as beside:
-        beside.write_text(json.dumps(dict(annotations=[sheet], file_metadata=about, sandbox={})), encoding='utf-8')
+        beside.write_text(json.dumps(dict(annotations=[sheet], file_metadata=about, sandbox={})))
 
 # %% ../nbs/03d_annotations.ipynb #6fc5262f
 def _columns(header:list[str])->dict[str, int]|None:
     "Where file, onset, offset and label stand; None if this is no header."
-    meant = dict(filename='file', file='file', path='file', audio_filename='file', onset='onset', offset='offset',
-                 onset_s='onset', offset_s='offset', start='onset', end='offset', event_label='label',
-                 label='label', category='label')
+    meant = dict(filename='file', file='file', path='file', audio_filename='file', onset='onset',
+                 offset='offset', onset_s='onset', offset_s='offset', start='onset', end='offset',
+                 event_label='label', label='label', category='label')
     found = {meant[name]: i for i, cell in enumerate(header) if (name := cell.strip().lower()) in meant}
     return found if {'onset', 'offset', 'label'} <= found.keys() else None
 
@@ -140,5 +143,6 @@ def write_events(
     "Write events with times as DESED does (DESED)."
     rows = ['filename\tonset\toffset\tevent_label']
     for file, own in events.items():
-        rows += [f'{file}\t{e.onset:.3f}\t{e.onset + e.duration:.3f}\t{e.label}' for e in own] or [f'{file}\t\t\t']
+        lines = [f'{file}\t{e.onset:.3f}\t{e.onset + e.duration:.3f}\t{e.label}' for e in own]
+        rows += lines or [f'{file}\t\t\t']
     with atomic_path(path) as beside: beside.write_text('\n'.join(rows) + '\n', encoding='utf-8')
