@@ -153,6 +153,20 @@ def _check_size(root:Path, shard:dict):
                          f"changed; "
                          "call pack_shards again, it writes this shard anew")
 
+# %% ../nbs/04b_shards.ipynb #5c22939e
+def _open_index(root:Path)->tuple[dict, dict]:
+    "index.json and the arrays of index.npz, which must agree with each other and with the shards' sizes."
+    if not (root/'index.json').exists():
+        raise FileNotFoundError(f"{root} has no index.json; call pack_shards again, it completes the folder")
+    about = json.loads((root/'index.json').read_text())
+    for shard in about['shards']: _check_size(root, shard)
+    with np.load(root/'index.npz') as file: arrays = dict(file)
+    counted, found = sum(shard['clips'] for shard in about['shards']), len(arrays['shard'])
+    if not counted == found == len(arrays['place']) == len(arrays['label_starts']) - 1:
+        raise ValueError(f"{root}: index.json counts {counted} clips and index.npz {found}; remove both and "
+                         "call pack_shards again")
+    return about, arrays
+
 # %% ../nbs/04b_shards.ipynb #1bc97bca
 class ShardSource:
     "Clips in shards, by number (ours)."
@@ -160,20 +174,10 @@ class ShardSource:
         folder:str|Path, # What `pack_shards` has written
     ):
         self.root = Path(folder).expanduser()
-        if not (self.root/'index.json').exists():
-            raise FileNotFoundError(f"{self.root} has no index.json; call pack_shards again, it completes "
-                                    f"the folder")
-        self.about = json.loads((self.root/'index.json').read_text())
-        for shard in self.about['shards']: _check_size(self.root, shard)
-        arrays = np.load(self.root/'index.npz')
+        self.about, arrays = _open_index(self.root)
         self.shard, self.place = arrays['shard'], arrays['place']
         self.label_starts, self.label_ids = arrays['label_starts'], arrays['label_ids']
-        text = arrays['ids'].tobytes().decode()
-        self.ids = strings(text.split('\n') if text else [])
-        counted = sum(shard['clips'] for shard in self.about['shards'])
-        if not counted == len(self.shard) == len(self.place) == len(self.ids) == len(self.label_starts) - 1:
-            raise ValueError(f"{self.root}: index.json counts {counted} clips, index.npz {len(self.shard)}; "
-                             f"pack again")
+        self.ids = strings(arrays['ids'].tobytes().decode().split('\n'))
         self.classes = tuple(self.about['classes'])
         self.name = f"{self.about['source']} ({self.about['kind']} shards)"
         self.skipped = [line for shard in self.about['shards'] for line in shard['bad']]

@@ -38,7 +38,7 @@ def test_the_good_one_also_with_windows_line_ends(tmp_path):
     (dict(train_lbl="1\tdog\n\n2\tdog\n"), r"train.lbl:2: a blank line"),
     (dict(train_tsv="{root}\npath\tframes\na/1.wav\t32000\n"), r"train.tsv:2: 'frames' is no number.*header, remove it"),
     (dict(train_tsv="a/1.wav\t32000\na/2.wav\t32000\n"), r"train.tsv:1: the first line must be the root folder"),
-    (dict(train_tsv="{root}\na/1.wav\t32000\na/1.wav\t32000\n"), r"train.tsv:3: 'a/1.wav' stands already at .*train.tsv:2"),
+    (dict(train_tsv="{root}\na/1.wav\t32000\na/1.wav\t32000\n", train_lbl="1\tdog\n1\tdog\n"), r"train.tsv:3: 'a/1.wav' stands already at .*train.tsv:2"),
     (dict(train_tsv="{root}\na/1.wav\t32000\n../2.wav\t32000\n"), r"train.tsv:3: the path '../2.wav' leaves the root"),
     (dict(train_tsv="{root}\na/1.wav\t32000\n/etc/2.wav\t32000\n"), r"train.tsv:3: .*leaves the root"),
     (dict(train_tsv="/no/such/folder\na/1.wav\t32000\na/2.wav\t32000\n"), r"train.tsv:1: there is no folder /no/such/folder; pass root="),
