@@ -100,7 +100,8 @@ def read_spass(
         raise ValueError(f"{sheets[0]} and {folders[0]} do not agree: {len(strange)} clips are in one alone, "
                          f"the first is {strange[0]}")
     names, classes = sorted(files), tuple(sorted({label for own in labels.values() for label in own}))
-    table = ClipTable(f'spass-{scene}', root, map(files.get, names), [tuple(labels[n]) for n in names], classes)
+    own = [tuple(labels[name]) for name in names]
+    table = ClipTable(f'spass-{scene}', root, map(files.get, names), own, classes)
     cut = len(table)*3//4
     return dict(train=table.select(range(cut), f'{table.name}-train'),
                 test=table.select(range(cut, len(table)), f'{table.name}-test'))
