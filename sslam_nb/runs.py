@@ -23,6 +23,7 @@ from .hub import find_checkpoint, load_weights, read_header
 from .mixing import roll_and_mix
 from .pretrain import Run, pretrain
 from .probe import ProbeData, linear_probe
+from .registry import find_dataset
 from .results import make_record, write_record
 from .spectrogram import LogMel
 from .sslam import SSLAM, draw_step
@@ -61,6 +62,9 @@ def configure(
             raise ValueError(f"{switch}={options[switch]!r} must be True or False")
     if 'stage' in given: raise ValueError(f"stage is {stage} in this notebook; the other has its own")
     if (data := given.pop('data', 'soundscapes')) != 'soundscapes': data = str(project_path(data).resolve())
+    if given.get('dataset'):                                    # its own mean and standard deviation
+        info = find_dataset(given['dataset'])
+        given |= {name: getattr(info, name) for name in ('mean', 'std') if given.get(name) is None}
     return override(preset(stage, given.pop('size', 'tiny'), data), **given), RunOptions(**options)
 
 # %% ../nbs/19_runs.ipynb #e39949d7
