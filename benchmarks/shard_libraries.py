@@ -153,8 +153,12 @@ def packed(library, folder, parts=2):
     again = start(victim); again.join()
     after = files(folder)
     kept = sum(after.get(name) == stamp for name, stamp in before.items())
+    said = f'{len(before)} files after the kill, {kept} of them kept by the second start'
+    if again.exitcode:
+        for path in Path(folder, str(victim)).rglob('*'): path.unlink()
+        again = start(victim); again.join(); said += ' which failed; begun anew'
     LIBRARIES[library].finish(folder)
-    return f'{len(before)} files after the kill, {kept} of them kept by the second start, which ended with {again.exitcode}'
+    return f'{said}; {len(files(folder))} in the end'
 
 def files(folder):
     return {str(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in Path(folder).rglob('*') if p.suffix in ('.tar', '.mds', '.bin')}
@@ -176,6 +180,9 @@ def trial(library):
             for world in (2, 1, 4):
                 rest, _ = run(library, folder, world, state=state)
                 print(f'resumed on {world}:      ', told(rest if isinstance(rest, str) else part + rest))
+        cut = max(files(folder), key=lambda name: files(folder)[name][1])
+        os.truncate(cut, os.path.getsize(cut)//2)
+        print('a shard cut:       ', told(run(library, folder, 2)[0]))
 
 if __name__ == '__main__':
     for library in sys.argv[1:] or LIBRARIES: trial(library)
