@@ -1,12 +1,11 @@
 """Memory and time of two million clips: the official manifest, an epoch's order, the index of shards.
 
     python benchmarks/index_memory.py [CLIPS]      # writes papers_tables/benchmarks/index_memory.md"""
+import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,6 @@ def write(folder, n):
     (folder/"label_descriptors.csv").write_text("".join(f'{i},/m/{i:05d},"class {i}"\n' for i in range(527)))
     (folder/"train.tsv").write_text("/data\n" + "".join(f"unbalanced_train_segments_part{i % 41:02d}/Y{name}.wav\t32000\n" for i, name in enumerate(names)))
     (folder/"train.lbl").write_text("".join(f"Y{name}\t{','.join(f'/m/{k:05d}' for k in ids[a:b])}\n" for name, a, b in zip(names, starts, starts[1:])))
-    import json
     per = 5500; shards = -(-n//per)
     about = [dict(shard=f"shard-{k:05d}.tar", bytes=2**30, sha256="0"*64, bad=[], clips=min(per, n - k*per)) for k in range(shards)]
     for shard in about:
@@ -40,9 +38,9 @@ def write(folder, n):
 
 
 CODE = """
-import resource, sys, time, pathlib
+import sys, time, pathlib
 import numpy, torch, sslam_nb.loading, sslam_nb.shards
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
+def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))/1024
 folder = pathlib.Path(sys.argv[1]); before, begin = peak(), time.perf_counter()
 {step}
 print(len(t), before, peak(), time.perf_counter() - begin)
