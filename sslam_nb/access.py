@@ -13,7 +13,7 @@ from .config import PretrainConfig, SpectrogramConfig, override
 from .core import project_path
 from .datasets import AudioFolder, ClipFiles, LogMelDataset, Part, hold_out
 from .download import check_space, download, unpack, zenodo_files
-from .layouts import complete, read_official
+from .layouts import complete, is_official, read_official
 from .registry import find_dataset
 from .shards import ShardSource
 from .soundscapes import SoundscapeDataset
@@ -28,9 +28,9 @@ def open_tables(
 )->dict[str, ClipTable]: # By split
     "The splits of a set, compared with the disk and checked for leaks (Appendix B)."
     info, root = find_dataset(name), project_path(root)
-    if not root.is_dir():
+    if not (root.is_dir() or info.name == 'csv' and root.is_file()):
         raise FileNotFoundError(f"there is no folder {root} with {info.title}: {info.layout}")
-    if (root/'train.tsv').exists(): return complete(read_official(root))
+    if root.is_dir() and is_official(root): return complete(read_official(root), drop=info.gaps)
     if fold is not None and not info.folds and info.name != 'csv':
         raise ValueError(f"fold={fold}: {info.title} has no folds")
     options = {} if not info.folds and fold is None else dict(fold=fold or info.folds[0])
@@ -72,10 +72,9 @@ def obtain(
         path = download(file, root, **options)
         stem = path.name.removesuffix('.zip').removesuffix('.gz').removesuffix('.tar').removesuffix('.tgz')
         if stem != path.name and not (root/stem).exists(): unpack(path, root/stem)
-    inside = [p for p in root.glob('*/*/') if p.is_dir()]
-    wrapped = [p for p in root.glob('*/') if len(list(p.iterdir())) == 1 and p in {q.parent for q in inside}]
-    if len(files) == 1 and wrapped: return next(wrapped[0].iterdir())     # an archive that holds one folder
-    return root/stem if len(files) == 1 else root
+    if len(files) > 1 or not (root/stem).is_dir(): return root
+    inside = list((root/stem).iterdir())                         # an archive may hold one folder with all
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else root/stem
 
 # %% ../nbs/04g_access.ipynb #bb0a4e38
 class Splits(NamedTuple):

@@ -32,6 +32,7 @@ class DatasetInfo:
     licence:str             # Of the audio
     layout:str              # What the folder holds
     folds:tuple = ()        # To test on, one after the other
+    gaps:bool = False       # True: nobody has all files, and missing ones are counted and left out
     files:tuple = ()        # RemoteFile: archives with known addresses
     zenodo:int|None = None  # Number of its record at Zenodo
     obtain:str = ''         # What to do where nothing is downloaded
@@ -42,25 +43,28 @@ class DatasetInfo:
         return self.metric == 'mAP'
 
 # %% ../nbs/04f_registry.ipynb #55e19176
-_SPEECH = 'http://download.tensorflow.org/data/speech_commands_v0.0'
+_SPEECH = 'https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_'
 _SINGLE = [
     DatasetInfo('esc50', 'ESC-50', read_esc, 50, dict(all=2000), 5, 512, -6.627, 5.359, 'accuracy',
                 'CC BY-NC 3.0', 'audio/*.wav, meta/esc50.csv', folds=(1, 2, 3, 4, 5), files=(
                     RemoteFile('https://github.com/karolpiczak/ESC-50/archive/master.zip', 'ESC-50.zip'),)),
     DatasetInfo('ks1', 'Speech Commands 1, 12 classes', partial(read_speech_commands, words=KS1_WORDS), 12,
-                {}, 1, 128, -6.846, 5.565, 'accuracy', 'CC BY 4.0',
-                '<word>/*.wav, _silence_/ (from cut_silence), validation_list.txt, testing_list.txt', files=(
-                    RemoteFile(_SPEECH + '1.tar.gz', 'speech_commands_v0.01.tar.gz', None,
-                               'sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d'),)),
+                dict(train=51_094, valid=6_798, test=3_081), 1, 128, -6.846, 5.565, 'accuracy', 'CC BY 4.0',
+                'speech_commands_v0.01/ (<word>/*.wav, _background_noise_/*.wav or from cut_silence '
+                '_silence_/*.wav, validation_list.txt, testing_list.txt) and speech_commands_test_set_v0.01/',
+                files=(RemoteFile(_SPEECH + 'v0.01.tar.gz', 'speech_commands_v0.01.tar.gz', 1_489_096_277,
+                           'sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d'),
+                       RemoteFile(_SPEECH + 'test_set_v0.01.tar.gz',
+                                  'speech_commands_test_set_v0.01.tar.gz'))),
     DatasetInfo('ks2', 'Speech Commands 2, 35 words', read_speech_commands, 35,
                 dict(train=84_843, valid=9_981, test=11_005), 1, 128, -6.846, 5.565, 'accuracy', 'CC BY 4.0',
                 '<word>/*.wav, validation_list.txt, testing_list.txt', files=(
-                    RemoteFile(_SPEECH + '2.tar.gz', 'speech_commands_v0.02.tar.gz', None,
+                    RemoteFile(_SPEECH + 'v0.02.tar.gz', 'speech_commands_v0.02.tar.gz', 2_428_923_189,
                                'sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58'),)),
     DatasetInfo('esc10', 'ESC-10', read_esc, 10, {}, 5, 512, -6.627, 5.359, 'accuracy', 'CC0, CC BY 3.0',
                 'audio/*, meta.csv (filename, fold, target, category, freesound_id)', folds=(1, 2, 3, 4),
                 obtain='a part of ESC-50 with a table of its own'),
-    DatasetInfo('fsdd', 'Free Spoken Digit Dataset', read_fsdd, 10, {}, 1, 128, -6.846, 5.565, 'accuracy',
+    DatasetInfo('fsdd', 'Free Spoken Digit Dataset', read_fsdd, 10, {}, 1, 128, -2.916, 4.943, 'accuracy',
                 'CC BY-SA 4.0', 'audio/*, meta.csv (filename, split, digit)',
                 obtain='from its authors, with a table filename,split,digit beside audio/'),
     DatasetInfo('csv', 'a folder with a csv', read_listed, 0, {}, 10, 1024, None, None, 'mAP', 'your own',
@@ -78,7 +82,7 @@ _ask = 'look its record up at zenodo.org and give the number: obtain(name, root,
 def _audioset(name, title, splits, **clips):
     reader = partial(read_audioset, train=splits)
     return DatasetInfo(name, title, reader, 527, clips, 10, 1024, -4.268, 4.569, 'mAP',
-                       'as the videos; labels CC BY 4.0', _AS_LAYOUT, obtain=_AS_OBTAIN)
+                       'as the videos; labels CC BY 4.0', _AS_LAYOUT, gaps=True, obtain=_AS_OBTAIN)
 
 _POLYPHONIC = [
     _audioset('as-2m', 'AudioSet, 2M', ('unbalanced_train', 'balanced_train'), train=1_931_000, test=19_000),
@@ -86,7 +90,8 @@ _POLYPHONIC = [
     _audioset('audioset-eval', 'AudioSet, evaluation', (), test=18_886),
     *(DatasetInfo(f'spass-{scene}', f'SPASS, {scene}', partial(read_spass, scene=scene), n,
                   dict(train=3750, test=1250), 10, 1024, -5.275, 3.268, 'mAP', 'see its record',
-                  f'{scene.title()}_audio_files/*.wav, *{scene}*.csv', obtain=_ask)
+                  f'{scene.title()} audio files/*.wav (blanks or underscores), '
+                  f'*_MatrixLabels{scene.title()}.csv with audio_filename,class', obtain=_ask)
       for scene, n in zip(SCENES, (27, 23, 29, 27, 22), strict=True)),
     DatasetInfo('idmt-desed-fl', 'IDMT-DESED-FL', read_strong, 10, dict(train=10_000, test=2_000), 10, 1024,
                 -5.464, 3.380, 'mAP', 'see its record', '**/*.wav, *train*.tsv, *eval*.tsv (not verified)',

@@ -43,7 +43,8 @@ def strings(
     words, # Strings or paths, of any number; an array is kept
 )->np.ndarray: # StringDType (n,)
     "An array of NumPy's own strings (ours)."
-    if isinstance(words, np.ndarray): return words.astype(StringDType(), copy=False)
+    if isinstance(words, np.ndarray): # of this kind already: `astype` would copy it even with copy=False
+        return words if isinstance(words.dtype, StringDType) else words.astype(StringDType())
     return np.fromiter(map(os.fspath, words), StringDType())
 
 def unknown_label(
