@@ -34,7 +34,7 @@ def write(folder, n):
     (folder/"index.json").write_text(json.dumps(dict(kind="flac", source="synthetic", classes=[f"/m/{i:05d}" for i in range(527)], sample_rate=16_000, n_mels=128, target_frames=1024, shards=about)))
     place = np.stack([np.arange(n) % per*180_000, np.full(n, 180_000)], 1)
     np.savez(folder/"index.npz", shard=(np.arange(n)//per).astype(np.int32), place=place, label_starts=starts, label_ids=ids,
-             ids=np.frombuffer("\n".join(names).encode(), np.uint8))
+             gain=np.ones(n, np.float32), ids=np.frombuffer("\0".join(names).encode(), np.uint8))
 
 
 CODE = """

@@ -3,8 +3,9 @@
     python benchmarks/shard_libraries.py [LIBRARY ...]   # all four unless told; one that is not installed is skipped, and said so
 
 803 small flac clips are packed by two processes, one of which is killed and started again; read by two training processes with
-two loader workers each, batches of 8; stopped after 20 of the 51 steps and resumed on two, one and four processes. The libraries want versions of NumPy and torchvision that exclude each other, so give each an environment of
-its own (pip install --target, PYTHONPATH). Seconds are said but not compared: it is about what is read, not how fast."""
+two loader workers each, batches of 8; stopped after 20 of the 51 steps and resumed on two, one and four processes (8 clips each).
+The libraries want versions of NumPy, torchvision and WebDataset that exclude each other, so give each an environment of its own
+(pip install --target, PYTHONPATH). Nothing here is about speed."""
 import importlib.metadata, io, json, os, signal, sys, tempfile, time, warnings
 from collections import Counter
 from pathlib import Path

@@ -31,30 +31,33 @@ class _Encoded:
 
     def __len__(self): return len(self.source)
 
-    def __getitem__(self, i:int)->tuple[bytes|None, str, tuple[str, ...]]:
-        "Bytes, clip id and labels; None, what is wrong and nothing for a clip that cannot be read."
+    def __getitem__(self, i:int)->tuple[bytes|None, str, tuple[str, ...], float]:
+        "Bytes, clip id, labels and gain; None and what is wrong for a clip that cannot be used."
         try: clip = self.source[i]
-        except BadClip as error: return None, str(error), ()
+        except BadClip as error: return None, str(error), (), 1.0
         wave = resample(torch.as_tensor(clip.wave), clip.sample_rate, self.cfg.sample_rate)
         if len(wave) < self.cfg.sample_rate//40:
-            return None, f'{clip.clip_id}: shorter than one 25-ms frame', ()
+            return None, f'{clip.clip_id}: shorter than one 25-ms frame', (), 1.0
+        if not wave.isfinite().all(): return None, f'{clip.clip_id}: holds NaN or infinite samples', (), 1.0
         if self.kind == 'flac':
-            out = io.BytesIO()
-            soundfile.write(out, wave.numpy(), self.cfg.sample_rate, format='FLAC', subtype='PCM_16')
-            return out.getvalue(), clip.clip_id, clip.labels
+            out, gain = io.BytesIO(), max(1.0, -wave.min().item(), wave.max().item()*32768/32767)
+            steps = (wave/gain*32768).round().clamp(-32768, 32767).to(torch.int16)
+            soundfile.write(out, steps.numpy(), self.cfg.sample_rate, format='FLAC', subtype='PCM_16')
+            return out.getvalue(), clip.clip_id, clip.labels, gain
         log_mel = kaldi_log_mel(wave, self.cfg)[:self.cfg.target_frames].bfloat16()
-        return log_mel.view(torch.uint8).numpy().tobytes(), clip.clip_id, clip.labels
+        return log_mel.view(torch.uint8).numpy().tobytes(), clip.clip_id, clip.labels, 1.0
 
 # %% ../nbs/04b_shards.ipynb #3f2a20cd
 def _write_shard(path:Path, clips:Iterator, first:int, index:dict[str, int], kind:str, most:int)->int:
     "Fill one shard from `clips`; returns how many clips were taken, readable or not."
-    ids, bad, starts, labels, taken = [], [], [0], [], 0
+    ids, bad, starts, labels, gains, taken = [], [], [0], [], [], 0
     with atomic_path(path) as beside:
         with TarWriter(str(beside), user='', group='', mtime=0) as tar:
-            for data, clip_id, own in clips:
+            for data, clip_id, own, gain in clips:
                 taken += 1
                 if data is None: bad.append(clip_id); continue
-                about = dict(id=clip_id, labels=list(own))
+                about = dict(id=clip_id, labels=list(own), gain=gain)
+                gains.append(gain)
                 tar.write({'__key__': f'{first + taken - 1:09d}', kind: data, 'json': about})
                 ids.append(clip_id); labels += [index[label] for label in own]; starts.append(len(labels))
                 if beside.stat().st_size >= most: break
@@ -64,7 +67,7 @@ def _write_shard(path:Path, clips:Iterator, first:int, index:dict[str, int], kin
         size = beside.stat().st_size
     with atomic_path(path.with_suffix('.json')) as beside:
         part = dict(shard=path.name, bytes=size, sha256=digest, taken=taken, bad=bad, ids=ids, places=found)
-        beside.write_text(json.dumps(part | dict(label_starts=starts, label_ids=labels)))
+        beside.write_text(json.dumps(part | dict(label_starts=starts, label_ids=labels, gains=gains)))
     return taken
 
 # %% ../nbs/04b_shards.ipynb #73916459
@@ -78,6 +81,7 @@ def _same_plan(folder:Path, source, kind:str, spectrogram:SpectrogramConfig, sha
         then = json.loads((folder/'plan.json').read_text())
         if changed := [f'{k}={plan[k]} (there: {then.get(k)})' for k in plan if plan[k] != then.get(k)]:
             raise ValueError(f"{folder} holds other shards: {', '.join(changed)}; choose another folder")
+    for left in folder.glob('.shard-*.tmp'): left.unlink()      # by a run that was killed
     with atomic_path(folder/'plan.json') as beside: beside.write_text(json.dumps(plan))
     return plan
 
@@ -100,15 +104,17 @@ def pack_shards(
     plan = _same_plan(folder, source, kind, spectrogram, shard_bytes)
     index, done, number, bad = {label: i for i, label in enumerate(source.classes)}, 0, 0, []
     with progress(len(source), description=f'pack {kind}', disable=quiet) as bar:
-        clips = None
+        rest, encoded = None, _Encoded(source, kind, spectrogram)
         while done < len(source):
             part = folder/f'shard-{number:05d}.json'
-            if clips is None and _is_whole(part): taken = json.loads(part.read_text())['taken']
-            else:
-                if clips is None:
-                    rest = Subset(_Encoded(source, kind, spectrogram), range(done, len(source)))
-                    clips = iter(DataLoader(rest, batch_size=None, num_workers=workers))
-                taken = _write_shard(part.with_suffix('.tar'), clips, done, index, kind, shard_bytes)
+            known = json.loads(part.read_text())['taken'] if rest is None and part.exists() else None
+            if known is None or not _is_whole(part):
+                span = range(done, len(source) if known is None else done + known)
+                clips = rest or iter(DataLoader(Subset(encoded, span), batch_size=None, num_workers=workers))
+                if known is None: rest = clips
+                most = shard_bytes if known is None else float('inf')
+                _write_shard(part.with_suffix('.tar'), clips, done, index, kind, most)
+            taken = json.loads(part.read_text())['taken']
             bad += json.loads(part.read_text())['bad']
             if len(bad) > max_bad: raise ValueError(f"{len(bad)} clips cannot be read, more than {max_bad=}: "
                                                     f"{'; '.join(bad[:3])}. Repair them or raise max_bad")
@@ -124,20 +130,21 @@ def _is_whole(part:Path)->bool:
 
 def _write_index(folder:Path, plan:dict, n_shards:int)->Path:
     "Join the parts: arrays for the clips, JSON for the shards."
-    shard, place, counts, labels, ids, about = [], [], [], [], [], []
+    shard, place, counts, labels, ids, gains, about = [], [], [], [], [], [], []
     for number in range(n_shards):
         part = json.loads((folder/f'shard-{number:05d}.json').read_text())
         shard.append(np.full(len(part['ids']), number, np.int32))
         place.append(np.array(part['places'], np.int64).reshape(-1, 2))
         counts.append(np.diff(part['label_starts'])); labels.append(np.array(part['label_ids'], np.int32))
-        ids.append('\n'.join(part['ids']))
+        ids += part['ids']; gains += part['gains']
         kept = {name: part[name] for name in ('shard', 'bytes', 'sha256', 'bad')}
         about.append(kept | dict(clips=len(part['ids'])))
     starts = np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64)
-    text = np.frombuffer('\n'.join(filter(None, ids)).encode(), np.uint8)
+    text = np.frombuffer('\0'.join(ids).encode(errors='backslashreplace'), np.uint8)
     with atomic_path(folder/'index.npz') as beside, open(beside, 'wb') as out:
         np.savez(out, shard=np.concatenate(shard), place=np.concatenate(place), label_starts=starts,
-                 label_ids=np.concatenate(labels), ids=text)
+                 label_ids=np.concatenate(labels), ids=text,
+                 gain=np.array(gains, np.float32))
     with atomic_path(folder/'index.json') as beside:
         beside.write_text(json.dumps(plan | dict(shards=about), indent=1))
     return folder
@@ -150,8 +157,7 @@ def _check_size(root:Path, shard:dict):
         raise FileNotFoundError(f"{path} is gone; call pack_shards again, it writes what is missing")
     if path.stat().st_size != shard['bytes']:
         raise ValueError(f"{path} has {path.stat().st_size} bytes and not {shard['bytes']}, it is cut or "
-                         f"changed; "
-                         "call pack_shards again, it writes this shard anew")
+                         "changed; call pack_shards again, it writes this shard anew")
 
 # %% ../nbs/04b_shards.ipynb #5c22939e
 def _open_index(root:Path)->tuple[dict, dict]:
@@ -177,7 +183,8 @@ class ShardSource:
         self.about, arrays = _open_index(self.root)
         self.shard, self.place = arrays['shard'], arrays['place']
         self.label_starts, self.label_ids = arrays['label_starts'], arrays['label_ids']
-        self.ids = strings(arrays['ids'].tobytes().decode().split('\n'))
+        self.gain = arrays['gain']
+        self.ids = strings(arrays['ids'].tobytes().decode().split('\0'))
         self.classes = tuple(self.about['classes'])
         self.name = f"{self.about['source']} ({self.about['kind']} shards)"
         self.skipped = [line for shard in self.about['shards'] for line in shard['bad']]
@@ -206,7 +213,7 @@ class ShardSource:
         try: wave, _ = soundfile.read(io.BytesIO(data), dtype='float32')
         except soundfile.SoundFileError:
             raise BadClip(str(self.ids[i]), 'its bytes in the shard are damaged') from None
-        return Clip(wave, rate, labels, str(self.ids[i]))
+        return Clip(wave*self.gain[i], rate, labels, str(self.ids[i]))
 
 # %% ../nbs/04b_shards.ipynb #fa1dd441
 def check_shards(
