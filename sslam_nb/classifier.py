@@ -9,6 +9,7 @@ __all__ = ['POOLS', 'pool_tokens', 'Classifier']
 import torch
 from torch import Tensor, nn
 
+from .config import SpectrogramConfig
 from .encoder import AudioViT, Encoded
 
 # %% ../nbs/07a_classifier.ipynb #449ade55
@@ -30,12 +31,13 @@ class Classifier(nn.Module):
         n_classes:int,           # C
         pool:str='cls',          # 'cls' or 'mean'
         classes:tuple[str]=None, # Names of the C scores, in order
+        spectrogram:SpectrogramConfig=None, # What it is trained on; None: not known
     ):
         super().__init__()
         if classes is not None and len(classes) != n_classes:
             raise ValueError(f"{len(classes)} names for {n_classes} classes")
         if pool not in POOLS: raise ValueError(f"pool={pool!r} is not one of {', '.join(POOLS)}")
-        self.encoder, self.pool = encoder, pool
+        self.encoder, self.pool, self.spectrogram = encoder, pool, spectrogram
         self.classes = None if classes is None else tuple(classes)
         self.final_norm = nn.LayerNorm(encoder.cfg.width, eps=1e-6)
         self.head = nn.Linear(encoder.cfg.width, n_classes)
@@ -46,5 +48,10 @@ class Classifier(nn.Module):
         log_mel:Tensor, # Clips (B, T, F)
     )->Tensor:          # Scores before the sigmoid or softmax (B, C)
         "Every patch visible, one copy."
-        vector = pool_tokens(self.encoder(log_mel), self.pool)
+        return self.score(pool_tokens(self.encoder(log_mel), self.pool))
+
+    def score(self,
+        vector:Tensor, # Pooled output of the encoder (B, D)
+    )->Tensor:         # (B, C)
+        "The head alone."
         return torch.nan_to_num(self.head(self.final_norm(vector)))

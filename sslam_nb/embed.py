@@ -93,7 +93,8 @@ def input_of(
     size, longest = encoder.cfg.patch_size, encoder.cfg.max_time_patches
     n_mels = encoder.n_mel_patches*size
     default = SpectrogramConfig(n_mels=n_mels, target_frames=min(1024, longest*size))
-    cfg = spectrogram or (model.cfg.spectrogram if isinstance(model, SSLAM) else default)
+    own = model.cfg.spectrogram if isinstance(model, SSLAM) else getattr(model, 'spectrogram', None)
+    cfg = spectrogram or own or default
     if cfg.n_mels != n_mels: raise ValueError(f"spectrogram has {cfg.n_mels} mel bins, the encoder {n_mels}")
     column = size/100                                                       # [s], as a frame is 10 ms
     columns = cfg.target_frames//size if window is None else round(window/column)
@@ -207,7 +208,7 @@ def predict(
     activation:str='sigmoid', # 'sigmoid' for several labels per clip, 'softmax' for one
     window:float=None,     # [s]; None: 10.24 s
     hop:float=None,        # [s] between starts of windows; None: they do not overlap
-    spectrogram:SpectrogramConfig=None, # None: AudioSet's normalisation
+    spectrogram:SpectrogramConfig=None, # None: the model's own, or AudioSet's
     batch_size:int=8,      # Windows scored at once
 )->dict[str, float]|list[dict[str, float]]: # Label -> score, best first; a list of them for a batch
     "Label names and scores of clips of any length (ours)."

@@ -48,8 +48,12 @@ class BatchOrder(Sampler):
         "The next pass is number `epoch`, from step `start` on."
         self.epoch, self.start = epoch, start
 
+    def order(self)->torch.Tensor:
+        "The clips of the next epoch (length,)."
+        return epoch_order(self.length, self.seed, self.epoch, self.shuffle)
+
     def __iter__(self)->Iterator[list[int]]:
-        order, first = epoch_order(self.length, self.seed, self.epoch, self.shuffle), self.start
+        order, first = self.order(), self.start
         self.epoch, self.start = self.epoch + 1, 0
         for step in range(first, self.steps):
             begin, end = (self.length*k//self.steps for k in (step, step + 1))
@@ -65,9 +69,10 @@ def make_loader(
     shuffle:bool=True, # False keeps the order of the data set
     process:int=0,     # Which of the processes this is
     processes:int=1,   # How many share each step
+    order:BatchOrder=None, # Another order; None: each clip once an epoch
 )->DataLoader:         # Of dictionaries: tensors (B, ...), lists of B words
     "Batches in an order that depends on the seed alone (ours)."
-    order = BatchOrder(len(dataset), batch_size, seed, shuffle, process, processes)
+    order = order or BatchOrder(len(dataset), batch_size, seed, shuffle, process, processes)
     return DataLoader(dataset, batch_sampler=order, num_workers=workers, persistent_workers=workers > 0,
                       pin_memory=torch.cuda.is_available())
 

@@ -50,7 +50,7 @@ def run_identity(
     "What must agree for a run to be continued (ours)."
     values = flatten(cfg) | dict(data_checksum=source.checksum, clips=len(source))
     values['clips_per_step'] = values.pop('batch_size')*processes
-    for name in ('workers', 'filterbank'): del values[name]
+    for name in ('workers', 'filterbank'): values.pop(name, None)
     return json.loads(json.dumps(values))                       # tuples become lists, as in the saved copy
 
 # %% ../nbs/11d_state.ipynb #f28a1b4f
