@@ -160,6 +160,7 @@ def _epochs(loader, step:int, total:int):
             step += 1
             if step == total: return
 
+# %% ../nbs/14e_finetune.ipynb #1d4c8910
 def _prepare(cfg, encoder, task, accelerator):
     "Classifier with the head of this seed, on its device, and its optimiser."
     torch.manual_seed(cfg.seed)

@@ -42,7 +42,7 @@ def test_grammar(path):
     assert .25 <= share <= .45, f'prose is {share:.0%} of the cells'
     for source in exported(path):
         assert len(source.splitlines()) <= 46, f'longer than 45 lines: {source[:60]}'
-    tools = 'IPython|nbdev|fastcore' + ('' if name == 'figures' else '|matplotlib')
+    tools = 'IPython|nbdev|fastcore' + ('' if name.endswith('figures') else '|matplotlib')
     imported = re.findall(rf'^(?:from|import) (?:{tools})', '\n'.join(exported(path)), re.M)
     assert not imported, f'{imported} in an exported cell'
 
