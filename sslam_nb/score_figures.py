@@ -14,6 +14,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay
 from sklearn.preprocessing import StandardScaler
 
+from .datasets import BadClip
 from .metrics import Scored
 from .soundscapes import audio_html
 
@@ -81,6 +82,14 @@ def clip_losses(
     signed = np.where(scored.targets, scored.scores, -scored.scores).astype(float)
     return np.logaddexp(0, -signed).mean(1)
 
+def _clip_of(source, scored:Scored, i:int):
+    "The clip of score `i`; unreadable clips before it have no score."
+    for k in range(i, len(source)):
+        try: clip = source[k]
+        except BadClip: continue
+        if clip.clip_id == scored.clip_id[i]: return clip
+    raise ValueError(f"{scored.clip_id[i]} is not among the clips of {source.name}")
+
 def clip_players(
     scored:Scored, # All clips of a split
     source,        # The same clips, with sound
@@ -90,10 +99,8 @@ def clip_players(
     "Listen to clips beside what the model said of them (ours)."
     rows = []
     for i in chosen:
-        clip, best = source[i], np.argsort(-scored.scores[i])[:top]
+        clip, best = _clip_of(source, scored, i), np.argsort(-scored.scores[i])[:top]
         said = ', '.join(f'{scored.classes[c]} {1/(1 + np.exp(-scored.scores[i, c])):.2f}' for c in best)
-        if clip.clip_id != scored.clip_id[i]:
-            raise ValueError(f"clip {i} is {clip.clip_id}, not {scored.clip_id[i]}")
         player = '' if clip.wave is None else audio_html(clip.wave, clip.sample_rate)
         rows.append(f'<tr><td>{player}</td><td>{", ".join(sorted(clip.labels))}</td><td>{said}</td></tr>')
     return '<table><tr><th></th><th>labels</th><th>the model says</th></tr>' + ''.join(rows) + '</table>'
