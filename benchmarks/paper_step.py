@@ -1,6 +1,6 @@
 """One Stage-2 update at the paper's size (ViT-B, 12 layers, 8 clones) on this machine: seconds, FLOPs, peak memory, parameters.
 
-    python benchmarks/paper_step.py [batch_size]      # 2 clips unless told; writes papers_tables/records/
+    python benchmarks/paper_step.py [batch_size]      # 2 clips unless told; writes papers_tables/benchmarks/
 """
 import resource
 import sys
@@ -49,4 +49,4 @@ metrics = {
 metrics["sum_of_pretraining"] = sum(metrics[k] for k in ("encoder_trainable", "decoder", "position_table"))
 for name, value in metrics.items(): print(f"{name:20} {value:,}")
 record = make_record("benchmark", "paper_step", cfg, metrics, notes=f"random clips; {torch.get_num_threads()} threads, float32")
-print(write_record(project_path("papers_tables/records/benchmark_paper_step.json"), record))
+print(write_record(project_path("papers_tables/benchmarks/paper_step.json"), record))

@@ -1,6 +1,6 @@
 """Stage 1 and Stage 2 at `tiny` for three seeds, and the linear probe of each: what `make stage2` does, without papermill.
 
-    python benchmarks/tiny_seeds.py [variant ...]     # SSLAM unless told; writes papers_tables/records/
+    python benchmarks/tiny_seeds.py [variant ...]     # SSLAM unless told; writes papers_tables/benchmarks/
 """
 import sys
 import time
@@ -36,4 +36,4 @@ mean = table.groupby("encoder", sort=False).mAP.agg(["mean", "std", "min", "max"
 print(mean.round(4))
 record = make_record("benchmark", "tiny_seeds", cfg, {"mAP": mean["mean"].to_dict(), "std": mean["std"].to_dict()}, data.pretrain, table,
                      time.perf_counter() - started, notes=f"seeds {SEEDS}; probe on {cfg.probe_clips} soundscapes; history: one row per encoder")
-print(write_record(project_path("papers_tables/records/benchmark_tiny_seeds.json"), record))
+print(write_record(project_path("papers_tables/benchmarks/tiny_seeds.json"), record))
