@@ -107,6 +107,7 @@ def start_from(
     if cfg.checkpoint is None:
         sizes = override(preset('stage2', cfg.size).encoder, drop_path=cfg.drop_path)
         _check_fit(sizes, cfg.spectrogram.n_mels, cfg.spectrogram, f'size={cfg.size}')
+        torch.manual_seed(cfg.seed)
         return Start(AudioViT(sizes, cfg.spectrogram.n_mels), None, 'random weights')
     model = open_model(cfg.checkpoint)
     known = getattr(model, 'provenance', None) or {}
