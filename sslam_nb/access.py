@@ -114,15 +114,14 @@ def _named(cfg:PretrainConfig, root:Path)->Splits:
 
 # %% ../nbs/04g_access.ipynb #eed268a7
 def open_data(
-    cfg:PretrainConfig, # data, dataset, n_clips, events, probe_clips, labels, max_bad and the spectrogram are used
+    cfg:PretrainConfig, # data, dataset, n_clips, probe_clips, labels, max_bad and the spectrogram are used
 )->Splits:              # What to train and to probe on
     "The sources of a run: embedded data, a folder, shards, or a set of the paper (ours)."
     seconds, rate = cfg.spectrogram.target_frames/100, cfg.spectrogram.sample_rate
     if cfg.data == 'soundscapes':
         if cfg.dataset: raise ValueError(f"dataset={cfg.dataset!r} needs data, the folder that it lies in")
         sizes = (cfg.n_clips, *cfg.probe_clips)
-        return Splits(*(SoundscapeDataset(n, seed=seed, duration=seconds, events=cfg.events)
-                        for seed, n in enumerate(sizes)))
+        return Splits(*(SoundscapeDataset(n, seed=seed, duration=seconds) for seed, n in enumerate(sizes)))
     root = project_path(cfg.data)
     if cfg.dataset: return _named(cfg, root)
     if any((path/'index.json').exists() for path in (root, root/'train')): return _shards(cfg, root)

@@ -137,8 +137,8 @@ def dataset_name(
 )->str:        # A name of the registry, or soundscapes
     "Which set is meant (ours)."
     key = str(word).lower().replace('_', '-')
-    short = {'as20k': 'as-20k', 'as2m': 'as-2m', 'idmt': 'idmt-desed-fl', 'idmt-desed': 'idmt-desed-fl',
-             'degrees': 'degrees-2-3'}
+    short = {'as20k': 'as-20k', 'as2m': 'as-2m', 'esc-50': 'esc50', 'idmt': 'idmt-desed-fl',
+             'idmt-desed': 'idmt-desed-fl', 'degrees': 'degrees-2-3'}
     return key if key == 'soundscapes' else find_dataset(short.get(key, key)).name
 
 # %% ../nbs/14_downstream.ipynb #9ce22d7c

@@ -156,8 +156,8 @@ class Listed(NamedTuple):
     fold:np.ndarray    # The same
 
 def read_csv(
-    path:str|Path,      # With a header
-    root:str|Path=None, # Folder that the paths are relative to; None: that of the csv
+    path:str|Path,      # With a header; path may be called filename or file
+    root:str|Path=None, # Folder that the paths are relative to; None: that of the csv, or audio/ beside it
     classes=None,       # All labels in class order; None: those that occur, sorted
 )->Listed:
     "Clips and labels from a csv with the columns path, labels (ours)."
@@ -167,6 +167,7 @@ def read_csv(
     delimiter = max(',;\t', key=header.count)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     names = [name.strip().lower() for name in next(reader, [])]
+    if 'path' not in names: names = ['path' if name in ('filename', 'file') else name for name in names]
     if absent := {'path', 'labels'} - set(names):
         raise ValueError(f"{path}:1: no column {' and '.join(sorted(absent))} in the header "
                          f"{','.join(names)!r}")
@@ -180,7 +181,9 @@ def read_csv(
               for row in rows]
     column = lambda name: strings(row.get(name, '') for row in rows)
     classes = tuple(sorted({word for own in labels for word in own})) if classes is None else tuple(classes)
-    table = ClipTable(path.parent.name, root or path.parent, [row['path'] for row in rows], labels, classes,
+    root = Path(root or path.parent)
+    if rows and not (root/rows[0]['path']).exists() and (root/'audio'/rows[0]['path']).exists(): root /= 'audio'
+    table = ClipTable(path.parent.name, root, [row['path'] for row in rows], labels, classes,
                       groups=column('group') if 'group' in names else None, where=lambda i: f'{path}:{i + 2}')
     return Listed(table, column('split'), column('fold'))
 

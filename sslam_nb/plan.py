@@ -28,8 +28,9 @@ def updates(
     if isinstance(cfg, PretrainConfig):
         return min(cfg.epochs*-(-cfg.n_clips//cfg.batch_size), cfg.max_steps or 2**60)
     if cfg.dataset == 'soundscapes': return run_length(cfg, cfg.n_clips[0])[0]
-    stated = find_dataset(cfg.dataset).clips.get('train')
-    return run_length(cfg, len(open_task(cfg).train) if cfg.data else stated or 0)[0]
+    stated = find_dataset(cfg.dataset).clips
+    here = cfg.data and project_path(cfg.data).is_dir()
+    return run_length(cfg, len(open_task(cfg).train) if here else stated.get('train', stated.get('all', 0)*4//5))[0]
 
 # %% ../nbs/20a_plan.ipynb #898b7108
 def block_weights(

@@ -79,7 +79,7 @@ def starting_point(
         path = project_path(options.init)
         return path/'model.safetensors' if path.is_dir() else path, f'Stage 1 as given: {options.init}'
     shared = {k: v for part in (cfg.spectrogram, cfg.encoder, cfg.decoder) for k, v in flatten(part).items()}
-    shared |= {name: getattr(cfg, name) for name in ('n_clips', 'events', 'dataset', 'labels')}
+    shared |= {name: getattr(cfg, name) for name in ('n_clips', 'dataset', 'labels')}
     found = find_checkpoint(folder, stage='stage1', size=cfg.size, data=cfg.data, **shared)
     if found:
         steps = read_header(found)[1]['step']
