@@ -26,7 +26,7 @@ from .downstream import DownstreamConfig, cacheable, run_length
 from .encoder import AudioViT
 from .features import cached_features
 from .loading import make_loader
-from .metrics import Scored, accuracy, mean_average_precision
+from .metrics import Scored, summary
 from .objectives import WeightedOrder, classification_loss, group_rate, label_weights, layer_groups
 from .pretrain import make_accelerator, note_bad
 from .spectrogram import LogMel
@@ -60,6 +60,7 @@ class Task(NamedTuple):
     test:object         # Source to test on
     valid:object = None # Source to choose the best evaluation by
 
+# %% ../nbs/14e_finetune.ipynb #fe5abd71
 def check_task(
     task:Task,            # To look at
     cfg:DownstreamConfig, # Gives metric and report
@@ -124,8 +125,7 @@ def learn(
     loss = classification_loss(logits, target, cfg.loss, cfg.label_smoothing)
     if not math.isfinite(value := loss.item()):
         raise FloatingPointError(f"the loss is {value} at step {step} on {', '.join(batch['clip_id'][:4])} "
-                                 f"...; try a "
-                                 "lower lr or precision=no")
+                                 "...; try a lower lr or precision=no")
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     optimizer.step()
@@ -142,9 +142,6 @@ class Trained(NamedTuple):
     bad:list[str]           # Unreadable clips
     device:str              # Where it ran
     seconds:float           # Wall time
-
-def _value(scored:Scored, metric:str)->float:
-    return (mean_average_precision if metric == 'mAP' else accuracy)(scored.scores, scored.targets)
 
 def _counts(rows:list[dict], report:str)->bool:
     "Whether the newest evaluation is the one to report so far."
@@ -217,7 +214,7 @@ def _evaluate_all(cfg, model, loaders, state, folder, provenance):
     for name in ('test', 'valid'):
         if name in loaders: scored[name] = evaluate(model, loaders[name], bad)
     note_bad(state['bad'], bad, cfg.max_bad)
-    values = {name: _value(split, cfg.metric) for name, split in scored.items()}
+    values = {name: summary(split, cfg.metric, draws=0)[cfg.metric] for name, split in scored.items()}
     state['evaluations'].append(dict(step=state['step']) | values)
     if not _counts(state['evaluations'], cfg.report): return
     provenance = dict(step=state['step'], commit=git_commit()) | provenance

@@ -182,7 +182,8 @@ def read_csv(
     column = lambda name: strings(row.get(name, '') for row in rows)
     classes = tuple(sorted({word for own in labels for word in own})) if classes is None else tuple(classes)
     root = Path(root or path.parent)
-    if rows and not (root/rows[0]['path']).exists() and (root/'audio'/rows[0]['path']).exists(): root /= 'audio'
+    there = lambda folder: rows and (folder/rows[0]['path']).exists()
+    if not there(root) and there(root/'audio'): root /= 'audio'
     table = ClipTable(path.parent.name, root, [row['path'] for row in rows], labels, classes,
                       groups=column('group') if 'group' in names else None, where=lambda i: f'{path}:{i + 2}')
     return Listed(table, column('split'), column('fold'))
