@@ -15,6 +15,9 @@ PIP_ARGS ?=
 ARGS     ?=
 # Options for pytest, e.g. make test TESTS='-k house'
 TESTS    ?=
+# For make reproduce-tiny: seeds of each cell, and a folder with esc10, fsdd, esc10_mixtures where there is one
+SEEDS    ?= 5
+REAL     ?= ../shared/data
 WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
 
 # What the last cell of an executed notebook printed: where checkpoint, metrics and record are
@@ -28,7 +31,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env stage1 stage2 lab sync inline test readme clean
+.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test readme clean
 
 help: ## This list
 	@grep -E '^[a-z0-9 ]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
@@ -46,10 +49,16 @@ $(STAMP): constraints.txt settings.ini setup.py
 	@$(VENV)/bin/python -c 'import torch; print("torch", torch.__version__)'
 	@touch $@
 
-stage1 stage2: env ## Pre-train; results land in runs/. Options: ARGS='-p epochs 5'
+stage1 stage2 finetune linear_eval: env ## Pre-train, or judge on labels; results in runs/. Options: ARGS='-p epochs 5'
 	@mkdir -p runs
 	papermill --log-output --no-progress-bar nbs/$@.ipynb runs/$@.ipynb $(ARGS)
 	@echo; echo "notebook   $(CURDIR)/runs/$@.ipynb"; python -c "$$LAST_CELL" runs/$@.ipynb
+
+tables: env ## Render every table and figure of the paper from the committed records, without training
+	@OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS)
+
+reproduce-tiny: env ## Run every experiment of the paper at tiny that has no record. Options: SEEDS=5 REAL=../shared/data
+	@python .ci/reproduce.py tiny $(SEEDS) $(WORKERS) $(REAL)
 
 lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
 	jupyter lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)
@@ -60,10 +69,11 @@ sync: env ## Clean the notebooks, export sslam_nb/, write README.md; an error if
 inline: env ## Run the tests inside the library notebooks
 	@OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 
-test: env ## Everything that CI checks: sync, inline tests, pytest
-	@echo "1/3 sync";         python .ci/sync.py
-	@echo "2/3 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
-	@echo "3/3 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests $(TESTS)
+test: env ## Everything that CI checks: sync, inline tests, tables, pytest
+	@echo "1/4 sync";         python .ci/sync.py
+	@echo "2/4 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
+	@echo "3/4 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
+	@echo "4/4 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests $(TESTS)
 
 readme: env ## Write README.md from nbs/index.ipynb
 	@python .ci/readme.py

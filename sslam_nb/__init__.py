@@ -26,6 +26,8 @@ _EXPORTS = {
     'load_official': 'official', 'export_official': 'official',
     'pretrain': 'pretrain',
     'ProbeData': 'probe', 'linear_probe': 'probe',
+    'recipe': 'downstream', 'start_from': 'backbone', 'load_classifier': 'backbone',
+    'train_classifier': 'finetune',
     'embed': 'embed', 'predict': 'embed',
     'read_records': 'results',
 }

@@ -30,10 +30,12 @@ def open_tables(
     info, root = find_dataset(name), project_path(root)
     if not (root.is_dir() or info.name == 'csv' and root.is_file()):
         raise FileNotFoundError(f"there is no folder {root} with {info.title}: {info.layout}")
-    if root.is_dir() and is_official(root): return complete(read_official(root), drop=info.gaps)
-    if fold is not None and not info.folds and info.name != 'csv':
-        raise ValueError(f"fold={fold}: {info.title} has no folds")
-    options = {} if not info.folds and fold is None else dict(fold=fold or info.folds[0])
+    official = root.is_dir() and is_official(root)
+    if fold is not None and (official or not info.folds and info.name != 'csv'):
+        whose = f'a folder of manifests as {root}' if official else info.title
+        raise ValueError(f"fold={fold}: {whose} has no folds; leave it out")
+    if official: return complete(read_official(root), drop=info.gaps)
+    options = {} if not info.folds and fold is None else dict(fold=info.folds[0] if fold is None else fold)
     try: return complete(info.reader(root, **options))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}. {info.title} is expected as: {info.layout}") from None

@@ -75,7 +75,7 @@ class DownstreamConfig:
 
 # %% ../nbs/14_downstream.ipynb #dc70617f
 _LIMITS = {1: 'steps epochs batch_size evaluations log_every save_every target_frames n_mels',
-           0: 'lr min_lr weight_decay mixup workers max_bad weighted_clips', 1e-6: 'std'}
+           0: 'lr min_lr weight_decay mixup workers max_bad weighted_clips seed', 1e-6: 'std'}
 _SHARES = ('layer_decay', 'drop_path', 'label_smoothing', 'spec_augment', 'mixup_share', 'warmup_share')
 
 def _check_recipe(cfg):
@@ -90,6 +90,8 @@ def _check_recipe(cfg):
             raise ValueError(f"{name}={values[name]} must be {low} or more")
     for name in _SHARES:
         if not 0 <= values[name] <= 1: raise ValueError(f"{name}={values[name]} must lie between 0 and 1")
+    for name, what in dict(n_clips='to train and to test on', events='fewest and most').items():
+        if len(values[name]) != 2: raise ValueError(f"{name}={values[name]} must be two numbers, {what}")
     several = f"loss=ce needs one label per clip, and {cfg.dataset} has several; choose bce"
     rules = [(cfg.loss == 'bce' and cfg.label_smoothing, "label_smoothing needs loss=ce"),
              (cfg.loss == 'ce' and cfg.metric == 'mAP', several),

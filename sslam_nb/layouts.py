@@ -123,6 +123,8 @@ def read_listed(
         raise ValueError(f"{root} holds {len(found)} csv files with the columns path,labels; keep one, or "
                          f"call it clips.csv")
     table, splits, folds = read_csv(found[0])
+    if fold is not None and ((splits != '').any() or not (folds != '').any()):
+        raise ValueError(f"fold={fold}: {found[0]} has no folds; leave it out")
     if (splits != '').any(): return by_side(table, splits, found[0])
     if (folds != '').any():
         if fold is None: raise ValueError(f"{found[0]} has folds; give the fold to test on")

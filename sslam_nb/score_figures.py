@@ -82,7 +82,8 @@ def probabilities(
     loss:str='bce',   # bce or ce, as trained
 )->np.ndarray:        # (n, C)
     "What the model says of each class (Section 4.4)."
-    return (expit(scored.scores) if loss == 'bce' else softmax(scored.scores, axis=1)).astype(float)
+    scores = scored.scores.astype(float)
+    return expit(scores) if loss == 'bce' else softmax(scores, axis=1)
 
 def clip_losses(
     scored:Scored,    # All clips of a split

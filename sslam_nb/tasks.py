@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from .access import open_tables
-from .backbone import Start
+from .backbone import Start, write_scores
 from .composed import DEGREES
 from .config import SpectrogramConfig, override
 from .core import pick_device, project_path
 from .datasets import ClipFiles, LogMelDataset, Part
 from .downstream import DownstreamConfig, dataset_name, recipe
 from .features import Features, cached_features, compute_features
-from .finetune import Task, Trained, check_task, evaluate, train_classifier, write_scores
+from .finetune import Task, Trained, check_task, evaluate, train_classifier
 from .hub import find_checkpoint
 from .loading import make_loader, stats
 from .metrics import Scored, by_class, by_polyphony, summary
@@ -43,6 +43,7 @@ def open_task(
     seconds, rate = cfg.spectrogram.target_frames/100, cfg.spectrogram.sample_rate
     if cfg.dataset == 'soundscapes':
         if cfg.data: raise ValueError(f"data={cfg.data!r} needs dataset, the name of the set that lies there")
+        if cfg.fold is not None: raise ValueError(f"fold={cfg.fold}: soundscapes have no folds; leave it out")
         return Task(*(SoundscapeDataset(n, seed=seed, duration=seconds, events=cfg.events)
                       for seed, n in zip((11, 12), cfg.n_clips)))
     if not cfg.data: raise ValueError(f"dataset={cfg.dataset} needs data, the folder that it lies in")
@@ -96,6 +97,9 @@ def configure_task(
     options['run_name'] = name = str(options['run_name'])
     if name in ('', '.', '..') or name != Path(name).name:
         raise ValueError(f"run_name={name!r} must be a plain name of a folder under runs/")
+    for switch in ('resume', 'train', 'augment', 'no_pretrained'):
+        value = options.get(switch, given.get(switch, False))
+        if not isinstance(value, bool): raise ValueError(f"{switch}={value!r} must be True or False")
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
     size, dataset = given.pop('size', 'tiny'), dataset_name(given.pop('dataset', 'soundscapes'))
     if given.get('data'): given['data'] = str(project_path(given['data']).resolve())
@@ -103,7 +107,8 @@ def configure_task(
     if untaught and given.get('checkpoint'): raise ValueError("give checkpoint or no_pretrained, not both")
     if not untaught and not given.get('checkpoint'): given['checkpoint'] = newest_checkpoint(size)
     cfg = recipe(f'{task}/{dataset}', size, augment, **given)
-    if given.get('mean') is None: cfg = with_statistics(cfg)
+    own = {name: given.get(name) for name in ('mean', 'std')}
+    if None in own.values(): cfg = override(with_statistics(cfg), **own)
     return cfg, TaskOptions(**options)
 
 # %% ../nbs/19a_tasks.ipynb #6501575e

@@ -122,14 +122,3 @@ def test_a_size_changes_scale_and_not_the_method(stage):
     for size in SIZES:
         changed = {name for name, value in flatten(preset(stage, size)).items() if value != paper[name]}
         assert changed <= SCALE, f'{size} also changes {sorted(changed - SCALE)}'
-
-@pytest.mark.parametrize('stage, steps, warmup, lr, clones', [('stage1', 400e3, 53e3, 5e-4, 16),
-                                                              ('stage2', 200e3, 25e3, 5e-5, 8)])
-def test_paper_preset_is_table_7(stage, steps, warmup, lr, clones):
-    cfg = preset(stage, 'paper', data='audioset')
-    assert (cfg.optim.lr, cfg.mask_copies, cfg.batch_size) == (lr, clones, 12)
-    assert (cfg.optim.betas, cfg.optim.weight_decay) == ((0.9, 0.95), 0.05)
-    assert (cfg.spectrogram.mean, cfg.spectrogram.std, cfg.encoder.drop_path) == (-4.268, 4.569, 0.0)
-    assert cfg.epochs*cfg.n_clips/(4*cfg.batch_size) == pytest.approx(steps, rel=.01) # on 4 GPUs
-    assert cfg.optim.warmup_share*steps == pytest.approx(warmup, rel=.01)
-    assert cfg.optim.min_lr == 0 # Table 7 prints 1e-6 for all columns; the official pre-training ends at 0

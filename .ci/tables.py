@@ -1,0 +1,49 @@
+"""Run every notebook of nbs/paper without training, and write the index: python .ci/tables.py [WORKERS] [--check]
+
+With --check, a table that changed, or a record that cannot be read or lacks its origin, is an error. Pictures are drawn, but
+not compared: some show tensors of a short training, whose last digits depend on the processor."""
+import os, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sslam_nb.rendering import save_index
+from sslam_nb.results import read_records
+
+ROOT = Path(__file__).resolve().parents[1]
+NEEDED = ('config', 'commit', 'data_checksum', 'hardware', 'created')
+
+def render(path):
+    "Standard error of a notebook that failed, else nothing."
+    out = ROOT/'runs'/'paper'/path.name
+    command = [sys.executable, '-m', 'papermill', str(path), str(out), '--cwd', str(ROOT), '--no-progress-bar']
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {'PYTHONWARNINGS': 'ignore'})
+    return f'{path.name}:\n{run.stderr[-2000:]}' if run.returncode else ''
+
+def contents():
+    "All rendered files."
+    return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in (ROOT/'papers_tables').glob('*') if p.is_file()}
+
+def faulty_records():
+    "'file: reason' of records that no table may rest on."
+    records = read_records(ROOT/'papers_tables'/'records', left_out := [])
+    return left_out + [f'{r.name}: no {name}' for r in records for name in NEEDED if not getattr(r, name)]
+
+def main(workers='2', check=''):
+    before = contents()
+    (ROOT/'runs'/'paper').mkdir(parents=True, exist_ok=True)
+    notebooks = sorted((ROOT/'nbs'/'paper').glob('*.ipynb'))
+    with ThreadPoolExecutor(int(workers)) as pool: failed = [text for text in pool.map(render, notebooks) if text]
+    if failed: sys.exit('\n'.join(failed))
+    save_index()
+    after = contents()
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if check:
+        for name in [name for name in changed if name.endswith('.png') and name in before]:
+            (ROOT/name).write_bytes(before[name])
+            changed.remove(name)
+    faults = faulty_records()
+    if check and (changed or faults):
+        sys.exit('Not what the records say; look at `git diff papers_tables`:\n  ' + '\n  '.join(changed + faults))
+    print(f'{len(notebooks)} notebooks rendered, {len(after)} files, {len(changed)} changed')
+
+if __name__ == '__main__': main(*sys.argv[1:])
