@@ -1,6 +1,5 @@
 "Every cell of Tables 7 and 8 against the presets, and the learning rates that reach the weights."
-import math
-import re
+import math, re
 from functools import cache
 from types import SimpleNamespace
 
@@ -109,7 +108,6 @@ def downstream(task, name, folder):
         "Steps": steps, "Warm-up steps": warmup, "Epochs": round(epochs, 2), "Warm-up epochs": round(epochs*cfg.warmup_share, 3),
         "Clone batch": flatten(cfg).get("rows_per_clip", "N/A"), "Multilabel": find_dataset(cfg.dataset).multi_label,
         "Loss Function": cfg.loss.upper()} | dict.fromkeys(("Number of GPUs", "GPUs"), 1)     # test_one_device
-
 @pytest.mark.parametrize("stem", ["table07", "table08"])
 def test_every_cell(stem, tmp_path):
     "A listed cell must differ as listed, any other must be equal, and none may be left out."

@@ -12,15 +12,16 @@ from sslam_nb.core import project_root
 from sslam_nb.hub import read_header
 
 ROOT = project_root()
+TASK = dict(target_frames=128, n_clips=[24, 16], batch_size=8, epochs=2, evaluations=2, log_every=1)
 SMALL = dict(width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, local_top_k=2, global_top_k_unmixed=2, target_frames=128,
              unmixed_frames=32, n_clips=16, batch_size=4, probe_clips=[48, 32], log_every=1)
 
 
-def papermill(notebook, out, *parameters):
-    "Run a notebook; every parameter of SMALL is written into its parameters cell first, for speed."
+def papermill(notebook, out, *parameters, values=SMALL):
+    "Run a notebook; every one of the small values is written into its parameters cell first, for speed."
     small = json.loads((ROOT/"nbs"/f"{notebook}.ipynb").read_text())
     cell = next(c for c in small["cells"] if "parameters" in c["metadata"].get("tags", []))
-    cell["source"] = "".join(cell["source"]) + "\n" + "\n".join(f"{k} = {v!r}" for k, v in SMALL.items())
+    cell["source"] = "".join(cell["source"]) + "\n" + "\n".join(f"{k} = {v!r}" for k, v in values.items())
     source = out.parent/f"{notebook}-small.ipynb"
     source.write_text(json.dumps(small))
     command = [sys.executable, "-m", "papermill", str(source), str(out), "--cwd", str(ROOT), "--no-progress-bar", *map(str, parameters)]
@@ -40,6 +41,7 @@ def outputs(path):
     return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
 
 
+@pytest.mark.xdist_group('one after the other')
 def test_stage1_then_stage2(runs):
     folder, name = runs
     done = papermill("stage1", folder/"stage1.ipynb", "-p", "epochs", 2, "-p", "run_name", f"{name}-1", "-p", "device", "cpu")
@@ -86,3 +88,49 @@ def test_a_folder_of_real_files(runs, tmp_path):
     assert len(record["metrics"]["skipped"]) == 1 and "notes.wav" in record["metrics"]["skipped"][0]
     assert record["metrics"]["probe"]["stage 1"]["mAP"] > record["metrics"]["probe"]["stage 1"]["chance"]
     assert (record["config"]["mean"], record["config"]["std"]) == (-4.268, 4.569)
+
+
+def tones(folder):
+    "High and low tones as a csv set with two folds; two recordings are cut into two clips each."
+    rows = ["path,labels,fold,group"]
+    folder.mkdir()
+    for i in range(24):
+        label, fold = ("high", "low")[i % 2], 1 + i//12
+        wave = 0.3*np.sin(2*np.pi*(2000 if label == "high" else 300)*(1 + i/100)*np.arange(16_000)/16_000)
+        soundfile.write(folder/f"{i}.wav", wave, 16_000)
+        rows.append(f"{i}.wav,{label},{fold},tape{i//2}")
+    (folder/"clips.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.mark.xdist_group('one after the other')
+@pytest.mark.parametrize("notebook, more", [("finetune", ()), ("linear_eval", ("-p", "augment", "False"))])
+def test_from_stage2_to_labels(runs, tmp_path, notebook, more):
+    "What a newcomer does after `make stage2`: the encoder that it left, on embedded clips and on a csv of one's own."
+    folder, name = runs
+    checkpoint = ROOT/"runs"/f"{name}-2"                                     # of the first test of this file
+    if not checkpoint.is_dir(): pytest.skip("needs the run of test_stage1_then_stage2, which was not selected")
+    data = tones(tmp_path/"tones")
+    for kind, given in dict(a=(), b=("-p", "data", data, "-p", "dataset", "csv", "-p", "fold", 2)).items():
+        run = f"{name}-{notebook}-{kind}"
+        done = papermill(notebook, folder/f"{notebook}-{kind}.ipynb", "-p", "checkpoint", checkpoint, "-p", "run_name", run,
+                         "-p", "device", "cpu", *given, *more, values=TASK)
+        assert done.returncode == 0, done.stderr[-3000:]
+        record = json.loads((ROOT/"runs"/run/"record.json").read_text())
+        assert 0 < record["metrics"]["low"] <= record["metrics"]["mAP"] <= record["metrics"]["high"] <= 1
+        assert "stage2 SSLAM" in record["notes"] and record["config"]["epochs"] == 2 and record["digest"]
+        assert ("probe" in record["metrics"]) == (notebook == "linear_eval")
+        cells = json.loads((folder/f"{notebook}-{kind}.ipynb").read_text())["cells"]
+        kinds = [key for c in cells for out in c.get("outputs", []) for key in out.get("data", {})]
+        assert kinds.count("image/png") == 4 and "<audio" in json.dumps(cells)
+    scored = papermill(notebook, folder/"again.ipynb", "-p", "checkpoint", ROOT/"runs"/run, "-p", "run_name", f"{run}-again", "-p", "train",
+                       "False", "-p", "device", "cpu", *given, *more, values=TASK)
+    assert scored.returncode == 0, scored.stderr[-3000:]
+    again = json.loads((ROOT/"runs"/f"{run}-again"/"record.json").read_text())["metrics"]
+    assert again["mAP"] == pytest.approx(record["metrics"]["mAP"], abs=1e-6)
+
+
+def test_wrong_parameters_of_an_evaluation(runs):
+    for wrong, said in (("-p", "epoch", 5), "did you mean 'epochs'"), (("-p", "epochs", 0), "epochs=0 must be 1 or more"):
+        done = papermill("finetune", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", "-p", "no_pretrained", "True", *wrong, values={})
+        assert done.returncode != 0 and said in done.stderr.strip().splitlines()[-1], done.stderr[-1500:]
