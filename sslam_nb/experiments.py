@@ -95,7 +95,7 @@ def judged(
 )->Job:
     "A training on labels (Section 4.4)."
     scale = _TINY_JUDGED.get(dataset, _TINY_JUDGED['any']) if size == 'tiny' else {}
-    if scale and task == 'finetune' and dataset == 'soundscapes': scale = scale | dict(epochs=4)
+    if scale and task == 'finetune' and dataset == 'soundscapes': scale = scale | dict(epochs=12, roll=False)
     if scale: scale = scale | dict(evaluations=1)
     augment = size != 'tiny' or task == 'finetune'
     return Job(recipe(f'{task}/{dataset}', size, augment, seed=seed, **scale | changes), start)
