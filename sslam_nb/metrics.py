@@ -94,11 +94,13 @@ class Scored:
 def _resampled_ap(scores:np.ndarray, target:np.ndarray, counts:np.ndarray)->np.ndarray:
     "Average precision of one class (n,) under each row of weights (R, n); NaN without positives (R,)."
     order = np.argsort(-scores, kind='stable')
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) # equal scores are one threshold
+    ranked, places = -scores[order], np.flatnonzero(target[order])      # places of the positives: where AP grows
+    last = np.searchsorted(ranked, ranked[places], side='right') - 1    # equal scores are one threshold
     drawn = counts[:, order]
+    gained = drawn[:, places].astype(np.int32)
     seen = drawn.cumsum(1, dtype=np.int32)[:, last]
-    hits = (drawn*target[order]).cumsum(1, dtype=np.int32)[:, last]
-    gained, total = np.diff(hits, axis=1, prepend=0), hits[:, -1]
+    hits = gained.cumsum(1)[:, np.searchsorted(places, last, side='right') - 1]
+    total = gained.sum(1)
     ap = (gained*(hits/np.maximum(seen, 1))).sum(1)/np.maximum(total, 1)
     return np.where(total > 0, ap, np.nan)
 
@@ -116,10 +118,11 @@ def bootstrap_interval(
     if metric not in ('mAP', 'accuracy'): raise ValueError(f"metric={metric!r} is neither mAP nor accuracy")
     if not n: raise ValueError("no clip to draw from; the evaluation split is empty")
     rng, values = np.random.default_rng(seed), []
+    right = (scores.argmax(1) == targets.argmax(1)).astype(float)
     per_draw = max(1, 10_000_000//n)                                   # rows at a time: 10 MB
     for part in range(0, draws, per_draw):
         counts = rng.multinomial(n, np.full(n, 1/n), size=min(per_draw, draws - part)).astype(np.uint8)
-        if metric == 'accuracy': values.append(counts @ (scores.argmax(1) == targets.argmax(1))/n)
+        if metric == 'accuracy': values.append(counts @ right/n)
         else:
             ap = [_resampled_ap(scores[:, c], targets[:, c], counts) for c in np.flatnonzero(targets.any(0))]
             values.append(np.nanmean(ap, axis=0))

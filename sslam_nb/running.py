@@ -8,6 +8,7 @@ __all__ = ['Rendered', 'kept', 'run_job', 'missing', 'run_jobs']
 # %% ../nbs/20a_running.ipynb #286d40f5
 import json
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,14 +19,14 @@ import torch
 from .access import open_data
 from .backbone import start_from
 from .config import PretrainConfig, override
-from .core import atomic_path, project_path
+from .core import atomic_path, pick_device, project_path
 from .experiments import Job
 from .finetune import Task, train_classifier
 from .pretrain import pretrain
 from .results import RunRecord, make_record, write_record
 from .soundscapes import Clip, SoundscapeDataset
 from .state import latest_state
-from .tasks import measure, open_task, with_statistics
+from .tasks import measure, open_task, quick_probe, with_statistics
 
 # %% ../nbs/20a_running.ipynb #c506d3ad
 class Rendered:
@@ -80,6 +81,7 @@ def _judge(job:Job, origin:Path|None, folder:Path, device)->RunRecord:
                                resume=latest_state(folder/job.name) is not None)
     metrics = measure(cfg, trained.scored)
     metrics |= dict(updates=int(trained.history.step.iloc[-1]), skipped=trained.bad)
+    if cfg.task == 'linear': metrics['probe'] = quick_probe(cfg, trained, task)
     portable = replace(cfg, checkpoint=None, data=Path(cfg.data).name if cfg.data else None)
     return make_record(job.name, job.task, portable, metrics, task.train, wall_s=trained.seconds,
                        device=trained.device)
@@ -120,6 +122,11 @@ def _try(job:Job, folder:Path, records:Path, device)->str:
     except Exception as error: return f'{job.name}: {type(error).__name__}: {error}'
     return ''
 
+def _outcome(job:Job, future)->str:
+    "What `_try` said, or that its process died (killed, out of memory)."
+    try: return future.result()
+    except BrokenProcessPool: return f'{job.name}: the process died; run again'
+
 def run_jobs(
     jobs,                       # Any jobs; those that they start from are added
     folder:str|Path='runs/experiments', # Of run folders
@@ -137,11 +144,12 @@ def run_jobs(
         now = [job for job in now if job.key not in bad]
         if not now: continue
         say(f'{task}: {len(now)} runs')
-        args = [[x]*len(now) for x in (folder, records, device)]
-        if processes == 1: said = list(map(_try, now, *args))
+        if processes == 1 or pick_device(device).type != 'cpu':
+            said = [_try(job, folder, records, device) for job in now]
         else:
             with ProcessPoolExecutor(processes, get_context('spawn'), torch.set_num_threads, (1,)) as pool:
-                said = list(pool.map(_try, now, *args))
+                futures = [pool.submit(_try, job, folder, records, device) for job in now]
+                said = [_outcome(job, future) for job, future in zip(now, futures)]
         for job, error in zip(now, said):
             if error: failed.append(error); bad.add(job.key); say(error)
     return failed

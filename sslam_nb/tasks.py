@@ -165,7 +165,7 @@ def measure(
     found['by_class'] = by_class(scored).AP.to_dict()
     if cfg.metric == 'mAP':
         number = degrees(scored)
-        groups = sorted({(d, d) for d in number.tolist() if d} | set(DEGREES) | {(4, 99)})
+        groups = sorted({(d, d) for d in number.tolist() if d} | set(DEGREES[:-1]) | {(14, 99), (4, 99)})
         found['by_polyphony'] = by_polyphony(scored, number, groups, draws=200).to_dict('index')
     return found
 
@@ -203,15 +203,16 @@ def quick_probe(
     cfg:DownstreamConfig, # The recipe
     trained:Trained,      # With its model
     task:Task,            # The clips
-)->dict:                  # metric, low, high, chance, clips, classes, skipped_classes
+)->dict:                  # As from `measure`
     "scikit-learn's logistic regression in place of the head (ours)."
     encoder = trained.model.encoder.to(trained.device)
     train, test = (cached_features(encoder, source, cfg.spectrogram, pool=cfg.pool, workers=cfg.workers)
                    for source in (task.train, task.test))
+    good, tested = ([i for i, line in enumerate(part.bad) if not line] for part in (train, test))
+    found = probe_scores(train.vector[good].numpy(), train.target[good].numpy(), test.vector[tested].numpy())
     scored = Scored(task.test.classes)
-    scored.add(probe_scores(train.vector.numpy(), train.target.numpy(), test.vector.numpy()), test.target,
-               test.clip_id)
-    return summary(scored, cfg.metric)
+    scored.add(found, test.target[tested], [test.clip_id[i] for i in tested])
+    return measure(cfg, scored)
 
 def beside_earlier(
     path:Path,           # Record of this run
