@@ -18,7 +18,7 @@ from .config import PretrainConfig, flatten, preset
 from .core import project_path
 from .downstream import DownstreamConfig, recipe
 from .experiments import Job
-from .results import read_records
+from .results import plain, read_records
 
 # %% ../nbs/21_claims.ipynb #656a1c10
 def paper_table(
@@ -86,7 +86,9 @@ def settings_beside(
     table['same'] = [same(cell.value, cell.ours) for cell in table.itertuples()]
     return table.rename(columns=dict(value='paper'))[['row', 'column', 'paper', 'ours', 'same', 'note']]
 
-# %% ../nbs/21_claims.ipynb #103bfd26
+# %% ../nbs/21_claims.ipynb #d95f16c5
+_MEASURED = set('data mean std checkpoint workers log_every save_every max_bad'.split()) # not part of a job
+
 class Cell(NamedTuple):
     "Where our number of a cell of the paper comes from (ours)."
     row:str               # As in the csv
@@ -96,8 +98,15 @@ class Cell(NamedTuple):
 
 def _number(record, where)->float:
     value = record.metrics
-    for key in where or (record.metrics['metric'],): value = (value or {}).get(key)
+    for key in where or (record.metrics.get('metric'),): value = (value or {}).get(key)
     return np.nan if value is None else 100*value
+
+def _unfit(record, job)->str:
+    "Why a record cannot stand for a job; nothing if it can."
+    if not (record.commit and record.data_checksum): return 'has no commit or no data checksum'
+    wanted = {k: v for k, v in plain(flatten(job.cfg)).items() if k not in _MEASURED}
+    differ = [k for k, v in wanted.items() if record.config.get(k, v) != v]
+    return f"has other settings than the run: {', '.join(differ)}" if differ else ''
 
 def by_seed(
     cells,             # Cells
@@ -111,7 +120,12 @@ def by_seed(
         found.setdefault(record.name, record)
     for cell in cells:
         seeds = {}
-        for job in cell.jobs: seeds.setdefault(job.cfg.seed, []).append(found.get(job.name))
+        for job in cell.jobs:
+            record = found.get(job.name)
+            if record and (why := _unfit(record, job)):
+                if (line := f'{job.name}: {why}') not in left_out: left_out.append(line)
+                record = None
+            seeds.setdefault(job.cfg.seed, []).append(record)
         values[cell.row, cell.column] = {seed: float(np.mean([_number(r, cell.where) for r in folds]))
                                          if None not in folds else np.nan for seed, folds in seeds.items()}
     table = pd.DataFrame.from_dict(values, orient='index', dtype=float)
@@ -123,8 +137,7 @@ def mean_interval(
     level:float=0.95, # Of the interval
 )->tuple[float, float, float, int]: # Mean, lower and upper end, seeds; NaN where it cannot be told
     "Student's interval of a mean (ours)."
-    x = np.asarray(values, float)
-    x = x[np.isfinite(x)]
+    x = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
     if len(x) < 2: return (float(x.mean()) if len(x) else np.nan), np.nan, np.nan, len(x)
     half = student_t.ppf(0.5 + level/2, len(x) - 1)*x.std(ddof=1)/np.sqrt(len(x))
     return float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x)
@@ -157,21 +170,27 @@ def _concordance(paper:np.ndarray, ours:np.ndarray)->tuple[int, int]:
 def agreement(
     name:str,             # table01 ...
     numbers:pd.DataFrame, # From `by_seed`
-    draws:int=2000,       # Of the seeds
-)->tuple[float, float, float, int]: # tau, lower and upper end; pairs of variants. NaN where there is no pair
+    draws:int=2000,       # Of the means
+)->tuple[float, float, float, int]: # tau, lower and upper end, pairs of variants; NaN where it cannot be told
     "Do the variants come in the paper's order? (ours)"
     paper = scores_only(paper_table(name)).set_index(['row', 'column']).paper
-    whole = numbers.dropna()
-    whole = whole[paper.reindex(whole.index).notna().to_numpy()]
-    groups = [(paper.loc[part.index].to_numpy(), part.to_numpy())
-              for _, part in whole.groupby('column', sort=False)]
+    printed = paper.reindex(numbers.index).notna().to_numpy() if len(paper) and len(numbers) else []
+    whole = numbers[printed].dropna(how='all').dropna(axis=1)  # rows that were run, seeds that all have
     if whole.empty: return np.nan, np.nan, np.nan, 0
-    rng, n, taus = np.random.default_rng(0), whole.shape[1], []
-    for draw in [np.arange(n), *rng.integers(n, size=(draws, n))]:
-        same, pairs = np.sum([_concordance(p, x[:, draw].mean(1)) for p, x in groups], axis=0)
-        taus.append(same/pairs if pairs else np.nan)
-    low, high = np.percentile(taus[1:], [2.5, 97.5])
-    return taus[0], float(low), float(high), int(pairs)
+    blocks = pd.Series([(row.rpartition(' / ')[0], column) for row, column in whole.index])
+    places = [np.flatnonzero(blocks == block) for block in dict.fromkeys(blocks)]
+    theirs, x = paper.reindex(whole.index).to_numpy(), whole.to_numpy()
+    def tau(ours):
+        same, pairs = np.sum([_concordance(theirs[at], ours[at]) for at in places], axis=0)
+        return (same/pairs if pairs else np.nan), int(pairs)
+    mean, n = x.mean(1), x.shape[1]
+    value, pairs = tau(mean)
+    if not pairs or n < 2: return value, np.nan, np.nan, pairs
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(draws, n)) @ (x - mean[:, None]).T/np.sqrt(n*(n - 1))
+    noise /= np.sqrt(rng.chisquare(n - 1, (draws, 1))/(n - 1))   # Student's, as for one contrast
+    low, high = np.percentile([tau(mean + error)[0] for error in noise], [2.5, 97.5])
+    return value, float(low), float(high), pairs
 
 # %% ../nbs/21_claims.ipynb #e64896e7
 class Contrast(NamedTuple):
@@ -207,11 +226,17 @@ def verdict(
 )->str:                   # Markdown
     "Does the order agree, and which of the paper's claims survive? (ours)"
     tau, low, high, pairs = agreement(name, numbers)
-    if paper_table(name).empty: first = ''
-    elif not pairs: first = 'Fewer than two variants have been run: there is no order to compare.'
+    paper = scores_only(paper_table(name)).set_index(['row', 'column']).paper
+    for claim, (better, other) in claims.items():
+        if len(paper) and not paper.get(better, np.inf) > paper.get(other, -np.inf):
+            cells = f'{paper[better]} and {paper[other]}'
+            raise ValueError(f"{name}: {claim!r} is not what the paper's cells say: {cells}")
+    if paper.empty: first = ''
+    elif not pairs: first = 'No two variants share a seed: there is no order to compare.'
+    elif np.isnan(low): first = f"Kendall's tau with the paper's order is {tau:.2f}; one seed tells nothing."
     else:
         order = 'the same order by and large' if tau > 0 else 'the reverse order by and large'
-        inside = 'which says nothing either way' if low <= 0 <= high else order
+        inside = 'it says nothing either way' if low <= 0 <= high else order
         first = (f"Kendall's tau between the paper's order and ours is {tau:.2f} (95 % interval {low:.2f} to "
                  f"{high:.2f}, {pairs} pairs): {inside}.")
     said = []

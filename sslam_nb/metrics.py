@@ -94,7 +94,7 @@ class Scored:
 def _resampled_ap(scores:np.ndarray, target:np.ndarray, counts:np.ndarray)->np.ndarray:
     "Average precision of one class (n,) under each row of weights (R, n); NaN without positives (R,)."
     order = np.argsort(-scores, kind='stable')
-    ranked, places = -scores[order], np.flatnonzero(target[order])      # places of the positives: where AP grows
+    ranked, places = -scores[order], np.flatnonzero(target[order])      # of the positives: where AP grows
     last = np.searchsorted(ranked, ranked[places], side='right') - 1    # equal scores are one threshold
     drawn = counts[:, order]
     gained = drawn[:, places].astype(np.int32)

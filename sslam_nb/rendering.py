@@ -15,6 +15,7 @@ import pandas as pd
 
 from .claims import agreement, beside, by_seed, settings_beside, verdict
 from .core import atomic_path, project_path
+from .experiments import lineage
 from .plan import gpu_hours, plan
 from .results import read_records
 from .running import run_jobs
@@ -31,6 +32,9 @@ def carry_out(
     gpus:int=4,          # For the estimate at the paper's size
 )->pd.DataFrame:         # The plan
     "Tell the plan of a table, and run it if asked to (ours)."
+    if run and size == 'paper':
+        raise ValueError("size=paper is planned here and not run: use the notebooks stage1, stage2, finetune "
+                         "and linear_eval on your own copies of the sets")
     jobs = [job for cell in cells(size, range(seeds)) for job in cell.jobs]
     table = plan(jobs, processes=processes)
     if run or dry_run:
@@ -38,8 +42,9 @@ def carry_out(
         hours = gpu_hours(at_paper, gpus)
         print(f"at the paper's size: about {hours:,.0f} hours on {gpus} GPUs of 100 TFLOP/s (an assumption)")
     if run and not dry_run:
-        failed = run_jobs(jobs, processes=processes, device=device)
-        print(f'{len(failed)} of {len(jobs)} runs failed' if failed else 'all runs have a record')
+        if failed := run_jobs(jobs, processes=processes, device=device):
+            raise RuntimeError(f'{len(failed)} runs failed, the first is {failed[0]}; all others have their '
+                               'record, and the same call goes on from there')
     return table
 
 # %% ../nbs/21a_rendering.ipynb #72cf9754
@@ -74,26 +79,39 @@ def _short(commit:str|None)->str:
     if not commit: return 'unknown'
     return commit[:12] + ('+dirty' if commit.endswith('+dirty') else '')
 
+def _origin(records)->str:
+    "Data, seeds, commits and hardware of some records, in a line."
+    both = lambda values: ', '.join(map(str, sorted(set(values))))
+    data = both(f'{r.data} ({r.n_clips} clips, checksum {r.data_checksum})' for r in records)
+    return (f"{data}; size {both(r.size for r in records)}; seeds {both(r.seed for r in records)}; "
+            f"commit {both(_short(r.commit) for r in records)}; {both(r.hardware for r in records)}")
+
 def provenance(
     cells,                  # Cells
     records:str|Path='papers_tables/records', # Folder
 )->list[str]:               # Lines for the foot of a table
     "Data, clips, seeds, commit and hardware of the records behind some cells (ours)."
-    wanted = {job.name for cell in cells for job in cell.jobs}
-    found = {r.name: r for r in read_records(project_path(records), left_out=[]) if r.name in wanted}
-    if not found: return ['Nothing of this table has been run.']
-    some = found.values()
-    both = lambda values: ', '.join(dict.fromkeys(str(value) for value in sorted(values)))
-    data = sorted({f'{r.data} ({r.n_clips} clips to train on, checksum {r.data_checksum})' for r in some})
-    tested = sorted({r.metrics['clips'] for r in some if 'clips' in r.metrics})
-    lines = [f"Ours: size {both({r.size for r in some})}, seeds {both({r.seed for r in some})}, "
-             f"{len(found)} of {len(wanted)} records; the interval is Student's over seeds.",
-             f"Labels: {'; '.join(data)}; tested on {both(tested)} clips.",
-             f"Commit {both({_short(r.commit) for r in some})}; {both({r.hardware for r in some})}."]
-    gone = sorted(wanted - found.keys())
-    if gone: lines.append(f"No record (never run, or died half-way): {', '.join(gone[:6])}"
-                          + (f' and {len(gone) - 6} more.' if len(gone) > 6 else '.'))
-    return lines
+    judged = {job.name for cell in cells for job in cell.jobs}
+    every = {job.name for job in lineage(job for cell in cells for job in cell.jobs)}
+    found = {}
+    for record in read_records(project_path(records), left_out=[]):
+        if record.name in every: found.setdefault(record.name, record)
+    done = [record for name, record in found.items() if name in judged]
+    if not done: return ['Nothing of this table has been run.']
+    before = [record for name, record in found.items() if name not in judged]
+    lines = [f'- Judged on: {_origin(done)}. {len(done)} of {len(judged)} runs have a record.']
+    if before: lines.append(f'- Pre-trained on: {_origin(before)}.')
+    lines += sorted({_chance(record) for record in done if record.metrics.get('chance')})
+    lines.append("- Intervals are Student's over seeds. Of twenty claims without any effect, one is expected "
+                 "to be decided by chance.")
+    gone = len(judged - found.keys())
+    return lines + ([f'- {gone} runs without a record: never run, or died half-way.'] if gone else [])
+
+def _chance(record)->str:
+    "What guessing would reach on the clips of a record."
+    sounds = f" with up to {record.config['events'][-1]} sounds" if record.data == 'soundscapes' else ''
+    metrics = record.metrics
+    return f"- Chance on {record.data}{sounds}, {metrics['clips']} clips: {100*metrics['chance']:.1f} %."
 
 # %% ../nbs/21a_rendering.ipynb #08d909dc
 def markdown(
@@ -114,6 +132,7 @@ def status_line(
     run, printed = int(table.ours.notna().sum()), int((table.paper.notna() | table.ours.notna()).sum())
     if not run: return f'0 of {printed} cells run'
     tau, low, high, pairs = agreement(name, numbers)
+    pairs = 0 if np.isnan(low) else pairs
     scale = ', '.join(sorted(set(table.scale) - {'-'}))
     order = f'; tau {tau:.2f} [{low:.2f}, {high:.2f}] over {pairs} pairs' if pairs else ''
     return f'{run} of {printed} cells run at {scale}, {table.seeds[table.seeds > 0].min()} seeds{order}'
@@ -127,10 +146,12 @@ def _second(title:str, name:str, cells, claims:dict, records, size:str)->list[st
     numbers, _ = by_seed(cells, records)
     table = beside(name, numbers, size)
     own = table[table.seeds > 0]
-    own = own.assign(text=[cell_text(row, paper=False) for _, row in own.iterrows()])
+    plain_row = lambda row: row.rpartition(' / ')[2]
+    texts = [cell_text(row, paper=False) for _, row in own.iterrows()]
+    own = own.assign(text=texts, row=own.row.map(plain_row))
     rows = own.row.unique(), own.column.unique()
     wide = own.pivot(index='row', columns='column', values='text').reindex(index=rows[0], columns=rows[1])
-    return [f'## {title}', 'Ours alone [95 % interval], in %; not in the paper.',
+    return [f'## {title}', 'Ours alone [95 % interval], in %; compared with the order of the paper\'s table.',
             markdown(wide) if len(own) else 'Not run.', verdict(name, numbers, claims)]
 
 # %% ../nbs/21a_rendering.ipynb #4110b9f5

@@ -142,6 +142,8 @@ def _read(path):
     if values['schema'] != SCHEMA: raise ValueError(f"schema {values['schema']}, this version reads {SCHEMA}")
     unknown = sorted(values.keys() - {f.name for f in fields(RunRecord)})
     if unknown: raise ValueError(f'unknown fields {unknown}')
+    absent = sorted({f.name for f in fields(RunRecord)} - values.keys())
+    if absent: raise ValueError(f"missing fields {absent}")
     record = RunRecord(**values)
     if record.digest != signature(record): raise ValueError('was edited after it was written')
     return record
