@@ -54,7 +54,9 @@ def open_dataset(
         raise ValueError(f"split={split!r} is not one of {', '.join(tables)} of {info.title}")
     own = dict(target_frames=info.target_frames, mean=info.mean, std=info.std)
     cfg = spectrogram or override(SpectrogramConfig(), **own)
-    return LogMelDataset(ClipFiles(tables[split], cfg.sample_rate, cfg.target_frames/100), LogMel(cfg), give)
+    seconds = cfg.target_frames/100 + 0.015                    # the last of T frames is 25 ms long
+    clips = ClipFiles(tables[split], cfg.sample_rate, seconds)
+    return LogMelDataset(clips, LogMel(cfg), give)
 
 # %% ../nbs/04g_access.ipynb #09e62715
 def obtain(

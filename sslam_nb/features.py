@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from .classifier import pool_tokens
-from .config import SpectrogramConfig, flatten
+from .config import SpectrogramConfig, flatten, override
 from .core import atomic_path, progress, project_path
 from .datasets import LogMelDataset
 from .encoder import AudioViT
@@ -42,11 +42,17 @@ def clips_hash(
 )->str:     # Sixteen hexadecimal digits
     "Which clips these are, in which order (ours)."
     digest = hashlib.sha256(f'{source.name} {source.checksum} {len(source)} {source.classes}'.encode())
-    if (indices := getattr(source, 'indices', None)) is not None: digest.update(indices.tobytes())
-    table = getattr(getattr(source, 'source', source), 'table', None)
-    for file in table.paths if table is not None else ():
-        path = table.root/str(file)
-        if path.exists(): digest.update(f'{path.stat().st_size} {path.stat().st_mtime_ns}'.encode())
+    whole = source
+    while (indices := getattr(whole, 'indices', None)) is not None:    # a part, perhaps of a part
+        digest.update(indices.tobytes()); whole = whole.source
+    digest.update(str(getattr(whole, 'clip_seconds', '')).encode())
+    root, files = getattr(whole, 'root', None), getattr(whole, 'files', ())
+    if (table := getattr(whole, 'table', None)) is not None: root, files = table.root, table.paths
+    elif len(files): digest.update(whole.spans.tobytes() + repr(sorted(whole.labels.items())).encode())
+    for file in files:
+        try: stat = (Path(root)/str(file)).stat()
+        except OSError: continue
+        digest.update(f'{stat.st_size} {stat.st_mtime_ns}'.encode())
     return digest.hexdigest()[:16]
 
 # %% ../nbs/14c_features.ipynb #46be7d97
@@ -95,7 +101,9 @@ def cached_features(
     quiet:bool=True,               # No progress bar
 )->Features:                       # Of all clips, in order
     "Features from disk, or computed and then kept there (ours)."
-    key = f'{weights_hash(encoder)} {clips_hash(source)} {flatten(spectrogram)} {pool}'
+    whole = override(encoder.cfg, drop_path=0.0), spectrogram
+    key = f'{weights_hash(encoder)} {clips_hash(source)} {[flatten(c) for c in whole]} {pool}'
+    key += f' {encoder.pos_embed.device.type}'
     path = project_path(folder)/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors'
     if path.exists():
         try:

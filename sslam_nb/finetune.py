@@ -17,12 +17,12 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from .backbone import load_classifier, read_scores, save_classifier, write_scores
-from .classifier import Classifier
+from .classifier import Classifier, pool_tokens
 from .core import atomic_path, git_commit, progress, project_path
 from .datasets import LogMelDataset
 from .downstream import DownstreamConfig, cacheable, run_length
 from .encoder import AudioViT
-from .features import cached_features
+from .features import cached_features, weights_hash
 from .loading import make_loader
 from .metrics import Scored, summary
 from .objectives import WeightedOrder, label_weights, layer_groups, learn
@@ -43,8 +43,9 @@ def evaluate(
     model.eval()
     device = model.head.weight.device
     for batch in loader:
-        if 'vector' in batch: logits = model.score(batch['vector'].to(device))
-        else: logits = model(batch['log_mel'].to(device))
+        if 'vector' in batch: vector = batch['vector'].to(device)
+        else: vector = pool_tokens(model.encoder(batch['log_mel'].to(device)), model.pool)
+        logits = model.score(vector)          # a prepared model's forward would round scores to bf16
         good = [i for i, line in enumerate(batch['bad']) if not line]
         if bad is not None: bad += [line for line in batch['bad'] if line]
         names = [batch['clip_id'][i] for i in good]
@@ -81,11 +82,16 @@ def check_task(
         if source.classes != task.train.classes:
             odd = sorted(set(source.classes) ^ set(task.train.classes))
             raise ValueError(f"{name} and train of {source.name} differ in the classes {', '.join(odd[:3])}")
+        if table is not None and cfg.metric == 'accuracy':
+            if (odd := np.flatnonzero(np.diff(table.label_starts) != 1)).size:
+                raise ValueError(f"{table.paths[odd[0]]} ({name}) has {len(table.labels_of(odd[0]))} labels; "
+                                 f"{source.name} is judged by accuracy, which wants one")
     if len(task.train.classes) < 2:
         raise ValueError(f"{task.train.name} has one class only, {', '.join(task.train.classes)}; nothing "
                          "can be told apart. Give a set with two classes or more")
     if cfg.weighted_clips and getattr(task.train, 'table', None) is None:
-        raise ValueError(f"weighted_clips={cfg.weighted_clips}: {task.train.name} has no table of labels; set 0")
+        raise ValueError(f"weighted_clips={cfg.weighted_clips}: {task.train.name} has no table of labels; "
+                         "set 0")
     if unheard := _unheard(task): print('no training clip has the class', ', '.join(unheard))
     if cfg.report == 'valid' and task.valid is None:
         raise ValueError(f"{task.train.name} has no validation split; choose report=last")
@@ -167,6 +173,7 @@ def train_classifier(
     check_task(task, cfg)
     begin, folder = time.perf_counter(), project_path(folder)
     accelerator, identity = make_accelerator(cfg, device), run_identity(cfg, task.train, 1)
+    identity |= dict(test_checksum=task.test.checksum, encoder=weights_hash(encoder))
     if accelerator.num_processes > 1: raise ValueError("labels are learnt on one device; start one process")
     open_folder(folder, resume)
     if resume and not latest_state(folder) and (folder/'evaluations.csv').is_file():
@@ -186,6 +193,7 @@ def train_classifier(
             state['step'] = step = state['step'] + 1
             bar.update()
             if step % cfg.log_every == 0 or step == length[0]:
+                check_finite(model, step)           # the scores of NaN weights are 0, so the loss is finite
                 state['history'].append(dict(step=step) | pd.DataFrame(window).mean().to_dict()); window = []
             if step in marks: _evaluate_all(cfg, model, loaders, state, folder, provenance)
             if step % cfg.save_every == 0 and step < length[0]:

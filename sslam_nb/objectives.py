@@ -94,7 +94,7 @@ def learn(
     accelerator:Accelerator, # Backward, precision
     model:Classifier,        # In training mode
     optimizer:torch.optim.Optimizer, # With `factor` in its groups
-    batch:dict,              # From a training loader
+    batch:dict,              # wave (B, n) and length (B,), log_mel (B, T, F) or vector (B, D); target (B, C)
     cfg:DownstreamConfig,    # The recipe
     step:int,                # Finished updates
     length:tuple[int, int],  # Updates of the run and of its warm-up

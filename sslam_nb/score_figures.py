@@ -72,7 +72,7 @@ def show_polyphony(
         ends = 100*np.abs(table[['low', 'high']].to_numpy(float).T - table.mAP.to_numpy(float))
         ax.errorbar(x, 100*table.mAP, ends, marker='o', capsize=3, label=name)
     ax.plot(100*table.chance, 'k:', label='chance')
-    ax.set(xlabel='events in the clip', ylabel='mAP (%)', xticks=range(len(table)), xticklabels=table.index)
+    ax.set(xlabel='labels of the clip', ylabel='mAP (%)', xticks=range(len(table)), xticklabels=table.index)
     ax.legend(fontsize=8)
     return fig
 

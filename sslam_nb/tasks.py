@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from .access import open_tables
-from .backbone import Start, write_scores
+from .backbone import Start, open_model, write_scores
 from .composed import DEGREES
-from .config import SpectrogramConfig, override
+from .config import SpectrogramConfig, flatten, override
 from .core import pick_device, project_path
 from .datasets import ClipFiles, LogMelDataset, Part
 from .downstream import DownstreamConfig, dataset_name, recipe
@@ -52,7 +52,8 @@ def open_task(
     if missing:
         raise ValueError(f"{cfg.data} has no clips in the split {missing[0]}; its splits are "
                          f"{', '.join(tables)}. Look at the csv, or give another fold")
-    sources = {name: ClipFiles(table, rate, seconds) for name, table in tables.items()}
+    whole = seconds + 0.015                                    # the last of T frames is 25 ms long
+    sources = {name: ClipFiles(table, rate, whole) for name, table in tables.items()}
     task = Task(sources['train'], sources['test'], sources.get('valid'))
     check_task(task, cfg)
     return task
@@ -64,6 +65,7 @@ class TaskOptions(NamedTuple):
     device:str|None = None # cpu, cuda ...; None: the fastest present
     resume:bool = False    # Continue an interrupted run
     train:bool = True      # False: score the clips with a fine-tuned checkpoint as it is
+    probe:bool = True      # Read a frozen encoder by logistic regression too
 
 def newest_checkpoint(
     size:str,            # paper, small or tiny
@@ -97,7 +99,7 @@ def configure_task(
     options['run_name'] = name = str(options['run_name'])
     if name in ('', '.', '..') or name != Path(name).name:
         raise ValueError(f"run_name={name!r} must be a plain name of a folder under runs/")
-    for switch in ('resume', 'train', 'augment', 'no_pretrained'):
+    for switch in ('resume', 'train', 'probe', 'augment', 'no_pretrained'):
         value = options.get(switch, given.get(switch, False))
         if not isinstance(value, bool): raise ValueError(f"{switch}={value!r} must be True or False")
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
@@ -107,6 +109,10 @@ def configure_task(
     if untaught and given.get('checkpoint'): raise ValueError("give checkpoint or no_pretrained, not both")
     if not untaught and not given.get('checkpoint'): given['checkpoint'] = newest_checkpoint(size)
     cfg = recipe(f'{task}/{dataset}', size, augment, **given)
+    if not options.get('train', True):                         # it hears what it was trained to hear
+        model = open_model(cfg.checkpoint)
+        if getattr(model, 'spectrogram', None):
+            return override(cfg, **flatten(model.spectrogram), pool=model.pool), TaskOptions(**options)
     own = {name: given.get(name) for name in ('mean', 'std')}
     if None in own.values(): cfg = override(with_statistics(cfg), **own)
     return cfg, TaskOptions(**options)
@@ -153,7 +159,7 @@ def run_task(
 def degrees(
     scored:Scored, # All clips of a split
 )->np.ndarray:     # (n,)
-    "Polyphony of each clip: how many labels it has (as in Table 3, by distinct events)."
+    "How many labels each clip has (Table 3); AudioSet's hold parents of others, see Algorithm 2."
     return scored.targets.sum(1)
 
 def measure(
