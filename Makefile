@@ -15,8 +15,8 @@ PIP_ARGS ?=
 ARGS     ?=
 # Options for pytest, e.g. make test TESTS='-k house'
 TESTS    ?=
-# For make reproduce-tiny: seeds of each cell, and a folder with esc10, fsdd, esc10_mixtures where there is one
-SEEDS    ?= 5
+# For make reproduce-tiny: seeds of each cell (empty: as each notebook has it), and a folder with esc10, fsdd, esc10_mixtures where there is one
+SEEDS    ?=
 REAL     ?= ../shared/data
 WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
 
@@ -58,7 +58,7 @@ tables: env ## Render every table and figure of the paper from the committed rec
 	@OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS)
 
 reproduce-tiny: env ## Run every experiment of the paper at tiny that has no record. Options: SEEDS=5 REAL=../shared/data
-	@python .ci/reproduce.py tiny $(SEEDS) $(WORKERS) $(REAL)
+	@python .ci/reproduce.py tiny $(WORKERS) $(REAL) $(SEEDS)
 
 lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
 	jupyter lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)

@@ -1,4 +1,4 @@
-"""Run every experiment of the paper that has no record: python .ci/reproduce.py SIZE SEEDS PROCESSES REAL
+"""Run every experiment of the paper that has no record: python .ci/reproduce.py SIZE PROCESSES REAL [SEEDS]
 
 First the plan of each table, from its notebook with dry_run; then the runs. What tables share is run once, and what was
 interrupted goes on. Without the folder REAL the tables of real clips are left out."""
@@ -6,7 +6,7 @@ import json, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = 'table02 table03 downstream table04 table10 table11 appendix_c table05 table06 table09 table01'.split()
+ORDER = 'polyphony table02 table03 downstream table04 table10 table11 appendix_c table05 table06 table09 table01'.split()
 
 def papermill(name, *parameters):
     out = ROOT/'runs'/'paper'/f'{name}.ipynb'
@@ -26,7 +26,7 @@ def printed(path):
             for output in cell.get('outputs', []):
                 yield ''.join(output.get('text', output.get('data', {}).get('text/plain', '')))
 
-def main(size, seeds, processes, real):
+def main(size, processes, real, seeds=''):
     names, have = ORDER, (ROOT/real).is_dir()
     if not have:
         names = [name for name in names if 'real:' not in parameters(name)]
@@ -34,7 +34,8 @@ def main(size, seeds, processes, real):
     for given in ([('dry_run', True)], [('run', True)]):
         for name in names:
             own = [('real', real)] if 'real:' in parameters(name) else []
-            run, out = papermill(name, ('size', size), ('seeds', seeds), ('processes', processes), *own, *given)
+            own += [('seeds', seeds)] if seeds else []
+            run, out = papermill(name, ('size', size), ('processes', processes), *own, *given)
             if run.returncode: sys.exit(f'{name}: {run.stderr[-2000:]}')
             print(f'--- {name}', *printed(out), sep='\n', flush=True)
 

@@ -23,7 +23,7 @@ from .core import atomic_path, pick_device, project_path
 from .experiments import Job
 from .finetune import Task, train_classifier
 from .pretrain import pretrain
-from .results import RunRecord, make_record, write_record
+from .results import RunRecord, make_record, read_records, write_record
 from .soundscapes import Clip, SoundscapeDataset
 from .state import latest_state
 from .tasks import measure, open_task, quick_probe, with_statistics
@@ -106,10 +106,10 @@ def missing(
     records:Path, # Of the records
 )->list[Job]:     # In the order to run them
     "What has to be run: no record yet, or a model that is needed and not on this disk (ours)."
-    todo = {}
+    todo, done = {}, {record.name for record in read_records(records, left_out=[])}
     def need(job, weights):
         have = (folder/job.name/'model.safetensors').exists() if weights else True
-        if (records/f'{job.name}.json').exists() and have: return
+        if job.name in done and have: return
         if job.start: need(job.start, weights=True)
         todo[job.key] = job
     for job in jobs: need(job, weights=False)
