@@ -108,6 +108,7 @@ def _unfit(record, job)->str:
     differ = [k for k, v in wanted.items() if record.config.get(k, v) != v]
     return f"has other settings than the run: {', '.join(differ)}" if differ else ''
 
+# %% ../nbs/21_claims.ipynb #49feb954
 def by_seed(
     cells,             # Cells
     records:str|Path='papers_tables/records', # Folder

@@ -67,6 +67,7 @@ def _unheard(task:Task)->list[str]:
     train, test = (set(source.table.label_ids.tolist()) for source in (task.train, task.test))
     return [task.train.classes[c] for c in sorted(test - train)]
 
+# %% ../nbs/14e_finetune.ipynb #24141ec0
 def check_task(
     task:Task,            # To look at
     cfg:DownstreamConfig, # Gives metric and report
@@ -96,6 +97,7 @@ def check_task(
     if cfg.report == 'valid' and task.valid is None:
         raise ValueError(f"{task.train.name} has no validation split; choose report=last")
 
+# %% ../nbs/14e_finetune.ipynb #ef2fabd5
 def task_loaders(
     cfg:DownstreamConfig,     # The recipe
     task:Task,                # The clips
