@@ -205,7 +205,7 @@ class Contrast(NamedTuple):
     def __str__(self):
         if not self.seeds: return 'not run'
         if self.seeds < 2: return f'{self.mean:+.2f} points (one seed)'
-        return f'{self.mean:+.2f} points (95 % interval {self.low:+.2f} to {self.high:+.2f}, {self.seeds} seeds)'
+        return f'{self.mean:+.2f} points (95 %: {self.low:+.2f} to {self.high:+.2f}, {self.seeds} seeds)'
 
 def contrast(
     numbers:pd.DataFrame, # From `by_seed`

@@ -123,7 +123,8 @@ def _chance(record)->str:
     "What guessing would reach on the clips of a record."
     sounds = f" with up to {record.config['events'][-1]} sounds" if record.data == 'soundscapes' else ''
     metrics = record.metrics
-    return f"- Chance on {record.data}{sounds}, {metrics['clips']} clips: {100*metrics['chance']:.1f} %."
+    name = record.data.removesuffix('-train') + sounds
+    return f"- Chance on {name}, {metrics['clips']} clips to test on: {100*metrics['chance']:.1f} %."
 
 # %% ../nbs/21a_rendering.ipynb #08d909dc
 def markdown(
