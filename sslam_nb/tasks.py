@@ -30,7 +30,7 @@ from .registry import find_dataset
 from .pretrain import note_bad
 from .probe import probe_scores
 from .results import make_record, read_records, records_table, write_record
-from .runs import notebook_parameters
+from .runs import notebook_parameters, take_options
 from .soundscapes import SoundscapeDataset
 from .spectrogram import LogMel
 from .state import open_folder
@@ -95,13 +95,10 @@ def configure_task(
 )->tuple[DownstreamConfig, TaskOptions]: # The effective recipe and the run's options
     "From a notebook's parameters to a recipe; an unknown or misspelt one is an error."
     given = notebook_parameters(namespace)
-    options = {name: given.pop(name) for name in TaskOptions._fields if name in given}
-    options['run_name'] = name = str(options['run_name'])
-    if name in ('', '.', '..') or name != Path(name).name:
-        raise ValueError(f"run_name={name!r} must be a plain name of a folder under runs/")
-    for switch in ('resume', 'train', 'probe', 'augment', 'no_pretrained'):
-        value = options.get(switch, given.get(switch, False))
-        if not isinstance(value, bool): raise ValueError(f"{switch}={value!r} must be True or False")
+    options = take_options(given, TaskOptions)
+    for switch in ('augment', 'no_pretrained'):
+        if not isinstance(given.get(switch, False), bool):
+            raise ValueError(f"{switch}={given[switch]!r} must be True or False")
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
     size, dataset = given.pop('size', 'tiny'), dataset_name(given.pop('dataset', 'soundscapes'))
     if given.get('data'): given['data'] = str(project_path(given['data']).resolve())
