@@ -10,6 +10,7 @@ from sslam_nb.rendering import save_index
 from sslam_nb.results import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
+SHOWN = ('algorithm', 'parity')                # these write no file; --check runs them too
 NEEDED = ('config', 'commit', 'data_checksum', 'hardware', 'created')
 
 def render(path):
@@ -33,6 +34,7 @@ def main(workers='2', check=''):
     before = contents()
     (ROOT/'runs'/'paper').mkdir(parents=True, exist_ok=True)
     notebooks = sorted((ROOT/'nbs'/'paper').glob('*.ipynb'))
+    if not check: notebooks = [p for p in notebooks if not p.stem.startswith(SHOWN)]
     with ThreadPoolExecutor(int(workers)) as pool: failed = [text for text in pool.map(render, notebooks) if text]
     if failed: sys.exit('\n'.join(failed))
     save_index()

@@ -74,9 +74,13 @@ def linear_epoch(folder, n_clips=256):
     features = cached_features(encoder, source, cfg.spectrogram, folder)
     storing, stored = time.perf_counter() - begin, make_loader(features, cfg.batch_size)
 
-    def epoch(loader):
+    usual = recipe("linear/soundscapes", "tiny")                # with the paper's augmentations, which forbid storing
+    waves = make_loader(LogMelDataset(source, LogMel(cfg.spectrogram), ("wave",), cache=True), cfg.batch_size)
+    for _ in waves: pass
+
+    def epoch(loader, cfg=cfg):
         for batch in loader: learn(accelerator, model, optimizer, batch, cfg, 0, length)
-    return seconds(lambda: epoch(fresh), 3), seconds(lambda: epoch(stored), 3), storing
+    return seconds(lambda: epoch(waves, usual), 3), seconds(lambda: epoch(fresh), 3), seconds(lambda: epoch(stored), 3), storing
 
 
 def metrics(n_clips=20_000, n_classes=527):
@@ -96,15 +100,16 @@ def metrics(n_clips=20_000, n_classes=527):
 
 set_seed(0)
 floor, step = finetuning_step()
-with tempfile.TemporaryDirectory() as folder: fresh, stored, storing = linear_epoch(Path(folder))
+with tempfile.TemporaryDirectory() as folder: augmented, fresh, stored, storing = linear_epoch(Path(folder))
 streamed, interval, gap = metrics()
 rows = [
     ("ViT-B, 512 frames, 4 clips: forward and backward of the encoder", f"{floor:.2f} s"),
     ("the same, a whole fine-tuning update with augmentation and AdamW", f"{step:.2f} s"),
     ("ratio (asked for: at most 1.3)", f"{step/floor:.2f}"),
-    ("`tiny`, 256 clips: an epoch of linear evaluation without stored features", f"{1000*fresh:.0f} ms"),
+    ("`tiny`, 256 clips: an epoch of linear evaluation, with the paper's augmentations", f"{1000*augmented:.0f} ms"),
+    ("the same without augmentations, log-mels in memory, features not stored", f"{1000*fresh:.0f} ms"),
     ("the same on stored features", f"{1000*stored:.0f} ms"),
-    ("ratio (asked for: at least 20)", f"{fresh/stored:.0f}"),
+    ("ratios to stored features (asked for: at least 20)", f"{augmented/stored:.0f} and {fresh/stored:.0f}"),
     ("storing the features once, rendering and filterbank included", f"{storing:.1f} s"),
     ("mAP of 527 classes and 20 000 clips, streamed in batches of 64 (asked for: below 5 s)", f"{streamed:.1f} s"),
     ("its 95 % interval, 100 draws", f"{interval:.1f} s"),

@@ -184,7 +184,11 @@ def save_table(
     numbers, left_out = by_seed(cells, records)
     table, every = beside(name, numbers, size), [*cells, *(c for more in (also or {}).values() for c in more)]
     mine = [line for line in left_out if any(job.name in line for cell in every for job in cell.jobs)]
-    parts = [f'# {title}', f'> {status_line(name, table, numbers)}',
+    status = status_line(name, table, numbers)
+    for second, more in list((also or {}).items())[:1]:
+        own = beside(name, by_seed(more, records)[0], size).query('seeds > 0')
+        if len(own): status += f'; {second[0].lower() + second[1:]}: {len(own)} cells, {own.seeds.min()} seeds'
+    parts = [f'# {title}', f'> {status}',
              _legend(table),
              markdown(readable(table)), verdict(name, numbers, claims)]
     for second, more in (also or {}).items(): parts += _second(second, name, more, claims, records, size)
