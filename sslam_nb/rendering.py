@@ -187,7 +187,8 @@ def save_table(
     status = status_line(name, table, numbers)
     for second, more in list((also or {}).items())[:1]:
         own = beside(name, by_seed(more, records)[0], size).query('seeds > 0')
-        if len(own): status += f'; {second[0].lower() + second[1:]}: {len(own)} cells, {own.seeds.min()} seeds'
+        what = second[0].lower() + second[1:]
+        if len(own): status += f'; {what}: {len(own)} cells, {own.seeds.min()} seeds'
     parts = [f'# {title}', f'> {status}',
              _legend(table),
              markdown(readable(table)), verdict(name, numbers, claims)]
