@@ -67,7 +67,7 @@ def prepared(run, *args):
 def trained(name, folder, **changes):
     "Recipe, model and optimiser of a training on labels; the paper's depth at a small width."
     cfg, clips = recipe(name, **changes), SoundscapeDataset(8)
-    clips.table = SimpleNamespace(label_ids=torch.zeros(1))     # weighted sampling asks for one
+    clips.table = SimpleNamespace(label_ids=torch.zeros(1), label_starts=[0, 1])  # weighted sampling asks for one
     encoder = AudioViT(override(EncoderConfig(), width=32, n_heads=2))
     return cfg, *prepared(train_classifier, cfg, encoder, Task(clips, clips, clips), folder)
 

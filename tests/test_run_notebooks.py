@@ -12,6 +12,7 @@ from sslam_nb.core import project_root
 from sslam_nb.hub import read_header
 
 ROOT = project_root()
+pytestmark = pytest.mark.xdist_group("run notebooks")                      # one after the other, in one process
 TASK = dict(target_frames=128, n_clips=[24, 16], batch_size=8, epochs=2, evaluations=2, log_every=1)
 SMALL = dict(width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, local_top_k=2, global_top_k_unmixed=2, target_frames=128,
              unmixed_frames=32, n_clips=16, batch_size=4, probe_clips=[48, 32], log_every=1)
@@ -41,7 +42,6 @@ def outputs(path):
     return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
 
 
-@pytest.mark.xdist_group('one after the other')
 def test_stage1_then_stage2(runs):
     folder, name = runs
     done = papermill("stage1", folder/"stage1.ipynb", "-p", "epochs", 2, "-p", "run_name", f"{name}-1", "-p", "device", "cpu")
@@ -103,7 +103,6 @@ def tones(folder):
     return folder
 
 
-@pytest.mark.xdist_group('one after the other')
 @pytest.mark.parametrize("notebook, more", [("finetune", ()), ("linear_eval", ("-p", "augment", "False"))])
 def test_from_stage2_to_labels(runs, tmp_path, notebook, more):
     "What a newcomer does after `make stage2`: the encoder that it left, on embedded clips and on a csv of one's own."
