@@ -73,7 +73,7 @@ test: env ## Everything that CI checks: sync, inline tests, tables, pytest
 	@echo "1/4 sync";         python .ci/sync.py
 	@echo "2/4 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 	@echo "3/4 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
-	@echo "4/4 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --dist loadgroup --durations 5 tests $(TESTS)
+	@echo "4/4 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests $(TESTS)
 
 readme: env ## Write README.md from nbs/index.ipynb
 	@python .ci/readme.py
