@@ -7,12 +7,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 def main(workers='2'):
-    chapters = [p.name for p in sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))]
+    chapters = [p.as_posix() for p in sorted((ROOT/'nbs').glob('**/[0-9][0-9]_*.ipynb')) if '.ipynb_checkpoints' not in p.parts]
     command = ['nbdev_test', '--do_print', '--timing', '--n_workers', workers]
     run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     sys.stderr.write(run.stderr)
     if run.returncode: sys.exit(run.returncode)
-    missing = set(chapters) - set(re.findall(r'- Completed \S*/(\S+\.ipynb)', run.stdout))
+    missing = set(chapters) - set(re.findall(r'- Completed (\S+\.ipynb)', run.stdout))
     if missing: sys.exit(f"nbdev_test did not run {', '.join(sorted(missing))}")
     slowest = [line for line in run.stdout.splitlines() if line.endswith(' secs')][:3]
     print(f"{len(chapters)} library notebooks passed (slowest: {'; '.join(slowest)})")

@@ -6,8 +6,8 @@ import os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sslam_nb.rendering import save_index
-from sslam_nb.results import read_records
+from sslam_nb.evidence.paper_tables import save_index
+from sslam_nb.reports.results import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = ('algorithm', 'parity')                # these write no file; --check runs them too

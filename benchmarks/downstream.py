@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from sklearn.metrics import average_precision_score
 
-from sslam_nb.augment import augment
-from sslam_nb.classifier import Classifier
+from sslam_nb.evaluation.augment import augment
+from sslam_nb.training.classifier import Classifier
 from sslam_nb.config import override, preset
 from sslam_nb.core import git_commit, project_path, set_seed
-from sslam_nb.datasets import LogMelDataset
-from sslam_nb.downstream import recipe, run_length
+from sslam_nb.data.sources import LogMelDataset
+from sslam_nb.evaluation.recipes import recipe, run_length
 from sslam_nb.encoder import AudioViT
-from sslam_nb.features import cached_features
-from sslam_nb.loading import make_loader
-from sslam_nb.metrics import Scored, bootstrap_interval, mean_average_precision
-from sslam_nb.objectives import layer_groups, learn
-from sslam_nb.pretrain import make_accelerator
-from sslam_nb.results import hardware
-from sslam_nb.soundscapes import SoundscapeDataset
+from sslam_nb.evaluation.frozen import cached_features
+from sslam_nb.data.loading import make_loader
+from sslam_nb.evaluation.metrics import Scored, bootstrap_interval, mean_average_precision
+from sslam_nb.evaluation.update import layer_groups, learn
+from sslam_nb.training.pretrain import make_accelerator
+from sslam_nb.reports.results import hardware
+from sslam_nb.data.soundscapes import SoundscapeDataset
 from sslam_nb.spectrogram import LogMel
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 STEPS = {
-    "read the manifest (tsv, lbl, descriptors)": "from sslam_nb.manifests import read_manifest; t = read_manifest(folder, root=folder)",
-    "the same, and the batches of an epoch": "from sslam_nb.manifests import read_manifest; from sslam_nb.loading import BatchOrder\n"
+    "read the manifest (tsv, lbl, descriptors)": "from sslam_nb.data.manifests import read_manifest; t = read_manifest(folder, root=folder)",
+    "the same, and the batches of an epoch": "from sslam_nb.data.manifests import read_manifest; from sslam_nb.data.loading import BatchOrder\n"
         "t = read_manifest(folder, root=folder); seen = sum(len(b) for b in BatchOrder(len(t), 48)); assert seen == len(t)",
-    "open the index of shards": "from sslam_nb.shards import ShardSource; t = ShardSource(folder); t.ids[5]",
+    "open the index of shards": "from sslam_nb.data.shards import ShardSource; t = ShardSource(folder); t.ids[5]",
 }
 
 
@@ -39,7 +39,7 @@ def write(folder, n):
 
 CODE = """
 import sys, time, pathlib
-import numpy, torch, sslam_nb.loading, sslam_nb.shards
+import numpy, torch, sslam_nb.data.loading, sslam_nb.data.shards
 def peak(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))/1024
 folder = pathlib.Path(sys.argv[1]); before, begin = peak(), time.perf_counter()
 {step}

@@ -16,10 +16,11 @@ import torch
 
 from sslam_nb.config import SpectrogramConfig
 from sslam_nb.core import git_commit, progress, project_path
-from sslam_nb.datasets import AudioFolder, LogMelDataset, read_window
-from sslam_nb.loading import make_loader
-from sslam_nb.shards import ShardSource, pack_shards
-from sslam_nb.soundscapes import SoundscapeDataset
+from sslam_nb.data.sources import AudioFolder, LogMelDataset
+from sslam_nb.data.clips import read_window
+from sslam_nb.data.loading import make_loader
+from sslam_nb.data.shards import ShardSource, pack_shards
+from sslam_nb.data.soundscapes import SoundscapeDataset
 from sslam_nb.spectrogram import LogMel, batch_log_mel, kaldi_log_mel, resample
 
 

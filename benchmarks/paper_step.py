@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sslam_nb.config import override, preset
 from sslam_nb.core import project_path, set_seed, step_generator
-from sslam_nb.pretrain import param_groups
-from sslam_nb.results import make_record, write_record
+from sslam_nb.training.pretrain import param_groups
+from sslam_nb.reports.results import make_record, write_record
 from sslam_nb.sslam import SSLAM, draw_step
 
 cfg = override(preset("stage2", "paper"), batch_size=int((sys.argv[1:] or [2])[0]))

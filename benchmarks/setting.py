@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from sslam_nb.core import project_path
-from sslam_nb.experiments import stage1, stage2
-from sslam_nb.hub import load_checkpoint
-from sslam_nb.metrics import mean_average_precision
-from sslam_nb.probe import ProbeData, probe_scores
-from sslam_nb.running import kept, run_job
-from sslam_nb.soundscapes import SoundscapeDataset
+from sslam_nb.evidence.jobs import stage1, stage2
+from sslam_nb.training.checkpoints import load_checkpoint
+from sslam_nb.evaluation.metrics import mean_average_precision
+from sslam_nb.evaluation.frozen import ProbeData, probe_scores
+from sslam_nb.evidence.runner import kept, run_job
+from sslam_nb.data.soundscapes import SoundscapeDataset
 
 seed, variants = int(sys.argv[1]), sys.argv[2].split(",")
 changes = {name: ast.literal_eval(value) for name, value in (word.split("=") for word in sys.argv[3:])}

@@ -9,10 +9,10 @@ import pandas as pd
 
 from sslam_nb.config import override, preset
 from sslam_nb.core import project_path
-from sslam_nb.access import open_data
-from sslam_nb.pretrain import pretrain
-from sslam_nb.results import make_record, write_record
-from sslam_nb.runs import probe_table
+from sslam_nb.data.access import open_data
+from sslam_nb.training.pretrain import pretrain
+from sslam_nb.reports.results import make_record, write_record
+from sslam_nb.reports.runs import probe_table
 
 SEEDS = (0, 1, 2)
 started, rows, variants = time.perf_counter(), [], sys.argv[1:] or ["SSLAM"]

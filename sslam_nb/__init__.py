@@ -1,8 +1,6 @@
 """SSLAM, self-supervised learning from audio mixtures: the names that a script wants, each loaded when first used."""
 import os
-import sys
 from importlib import import_module
-from types import ModuleType
 
 __version__ = "0.1.0"
 
@@ -15,21 +13,21 @@ _EXPORTS = {
     'set_seed': 'core',
     'preset': 'config', 'override': 'config',
     'LogMel': 'spectrogram',
-    'make_soundscape': 'soundscapes', 'SoundscapeDataset': 'soundscapes',
-    'AudioFolder': 'datasets', 'stats': 'loading', 'pack_shards': 'shards',
-    'open_data': 'access', 'open_dataset': 'access', 'obtain': 'access',
-    'polyphony_rate': 'polyphony',
+    'make_soundscape': 'data.soundscapes', 'SoundscapeDataset': 'data.soundscapes',
+    'AudioFolder': 'data.sources', 'stats': 'data.loading', 'pack_shards': 'data.shards',
+    'open_data': 'data.access', 'open_dataset': 'data.access', 'obtain': 'data.access',
+    'polyphony_rate': 'evidence.polyphony',
     'AudioViT': 'encoder',
-    'SSLAM': 'sslam',
-    'Classifier': 'classifier',
-    'load_checkpoint': 'hub',
-    'load_official': 'official', 'export_official': 'official',
-    'pretrain': 'pretrain',
-    'ProbeData': 'probe', 'linear_probe': 'probe',
-    'recipe': 'downstream', 'start_from': 'backbone', 'load_classifier': 'backbone',
-    'train_classifier': 'finetune',
-    'embed': 'embed', 'predict': 'embed',
-    'read_records': 'results',
+    'SSLAM': 'training.hub',
+    'Classifier': 'training.classifier',
+    'load_checkpoint': 'training.checkpoints',
+    'load_official': 'training.checkpoints', 'export_official': 'training.official',
+    'pretrain': 'training.pretrain',
+    'ProbeData': 'evaluation.frozen', 'linear_probe': 'evaluation.frozen',
+    'recipe': 'evaluation.recipes', 'start_from': 'evaluation.start', 'load_classifier': 'training.checkpoints',
+    'train_classifier': 'evaluation.finetune',
+    'embed': 'use.embed', 'predict': 'use.embed',
+    'read_records': 'reports.results',
 }
 __all__ = sorted(_EXPORTS)
 
@@ -42,11 +40,3 @@ def __getattr__(name):
 
 def __dir__(): return sorted([*globals(), *_EXPORTS])
 
-
-class _Package(ModuleType):
-    "Importing the chapter `pretrain` must not hide the function `pretrain`, whichever comes first."
-    def __setattr__(self, name, value):
-        if not (name in _EXPORTS and isinstance(value, ModuleType)): super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

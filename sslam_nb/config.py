@@ -117,7 +117,7 @@ class PretrainConfig:
     variant:str = 'SSLAM'       # MB-UA, MB-PMA, MB-UA-PMA or SSLAM, Section 4.3
     data:str = 'soundscapes'    # 'soundscapes' (embedded) or a folder of audio
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
-    dataset:str = None          # Name in the registry (chapter 04e) of what lies in `data`; None: any folder
+    dataset:str = None          # Name in data.registry of what lies in `data`; None: any folder
     labels:str = None           # Column of the labels in a folder's csv; None looks for the usual names
     epochs:int = 5              # Passes over the data, Section 4.3; stage 1: 10
     max_steps:int = None        # Stop after so many updates; None: epochs alone decide

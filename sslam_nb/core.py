@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['set_seed', 'step_generator', 'pick_device', 'project_root', 'project_path', 'git_commit', 'import_torchaudio',
-           'atomic_path', 'progress']
+           'atomic_path', 'evaluating', 'fits_in_memory', 'progress']
 
 # %% ../nbs/00_core.ipynb #c9cc97d8
 import os, random, shutil, subprocess, sys, types
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 # %% ../nbs/00_core.ipynb #aea74da9
@@ -108,6 +109,25 @@ def atomic_path(
     finally:
         if beside.is_dir(): shutil.rmtree(beside)
         else: beside.unlink(missing_ok=True)
+
+# %% ../nbs/00_core.ipynb #2f13947a
+@contextmanager
+def evaluating(
+    model:nn.Module, # Any
+):                   # Yields the model
+    "Evaluation mode without gradients inside, every module's own mode outside (ours)."
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad(): yield model.eval()
+    finally:
+        for module, mode in modes.items(): module.training = mode
+
+# %% ../nbs/00_core.ipynb #6188ec93
+def fits_in_memory(
+    n_bytes:int, # Of the data
+)->bool:         # Whether they may be kept
+    "Less than 2 GiB, in one process (ours)."
+    return n_bytes < 2**31
 
 # %% ../nbs/00_core.ipynb #e5e86080
 def progress(

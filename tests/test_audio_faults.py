@@ -8,9 +8,10 @@ import torch
 
 from sslam_nb.config import SpectrogramConfig, override, preset
 from sslam_nb.core import project_root
-from sslam_nb.access import open_data
-from sslam_nb.datasets import AudioFolder, BadClip, LogMelDataset
-from sslam_nb.loading import make_loader
+from sslam_nb.data.access import open_data
+from sslam_nb.data.sources import AudioFolder, LogMelDataset
+from sslam_nb.data.clips import BadClip
+from sslam_nb.data.loading import make_loader
 from sslam_nb.spectrogram import LogMel
 
 LOG_MEL = LogMel(SpectrogramConfig(target_frames=128))

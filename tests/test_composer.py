@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import soundfile
 
-from sslam_nb.access import open_dataset
-from sslam_nb.annotations import read_jams
-from sslam_nb.composed import compose, degrees_like, spass_like, split_events
-from sslam_nb.composer import Recipe, SyntheticEvents, event_index
+from sslam_nb.data.access import open_dataset
+from sslam_nb.data.annotations import read_jams
+from sslam_nb.data.composer import compose, degrees_like, spass_like, split_events
+from sslam_nb.data.composer import Recipe, SyntheticEvents, event_index
 from sslam_nb.config import SpectrogramConfig
-from sslam_nb.datasets import AudioFolder
+from sslam_nb.data.sources import AudioFolder
 
 SHARED = Path(__file__).resolve().parents[2]/"shared"/"data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")

@@ -6,7 +6,7 @@ from collections import namedtuple
 import pytest
 from bad_server import DATA, bad_server
 
-from sslam_nb.download import RemoteFile, check_space, download, zenodo_files
+from sslam_nb.data.download import RemoteFile, check_space, download, zenodo_files
 
 SHA = "sha256:" + hashlib.sha256(DATA).hexdigest()
 

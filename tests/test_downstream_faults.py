@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from sslam_nb import finetune
-from sslam_nb.backbone import start_from
+from sslam_nb.evaluation import finetune
+from sslam_nb.evaluation.start import start_from
 from sslam_nb.config import override, preset
-from sslam_nb.downstream import cacheable
-from sslam_nb.hub import save_checkpoint
+from sslam_nb.evaluation.recipes import cacheable
+from sslam_nb.training.weights import save_checkpoint
 from sslam_nb.sslam import SSLAM
-from sslam_nb.tasks import configure_task, measure, open_task, record_task
+from sslam_nb.reports.tasks import configure_task, measure, open_task, record_task
 
 PLAIN = [f"{label},{side}" for side in ("train", "train", "valid", "test", "test") for label in ("bell", "owl")]
 FOLDS = [f"{label},{fold}" for fold in (1, 1, 2, 2) for label in ("bell", "owl")]

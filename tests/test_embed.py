@@ -9,9 +9,9 @@ import torch
 
 from sslam_nb import SSLAM, AudioViT, Classifier, embed, load_official, override, predict, preset
 from sslam_nb.config import EncoderConfig, SpectrogramConfig
-from sslam_nb.hub import save_checkpoint
-from sslam_nb.official import export_official
-from sslam_nb.soundscapes import synthesize
+from sslam_nb.training.weights import save_checkpoint
+from sslam_nb.training.official import export_official
+from sslam_nb.data.soundscapes import synthesize
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.manual_seed(0)

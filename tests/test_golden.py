@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sslam_nb.masking import inverse_block_mask
-from sslam_nb.parity import compare
+from sslam_nb.evidence.parity import compare
 from sslam_nb.teacher import ema_momentum
 
 FORWARD = 1e-5     # largest absolute difference of forward values, float32

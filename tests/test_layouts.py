@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from sslam_nb.access import obtain, open_data, open_dataset, open_tables
+from sslam_nb.data.access import obtain, open_data, open_dataset, open_tables
 from sslam_nb.config import override, preset
-from sslam_nb.download import RemoteFile
-from sslam_nb.loading import stats
-from sslam_nb.manifests import write_manifest
-from sslam_nb.polyphonic import check_audioset
-from sslam_nb.registry import DATASETS, find_dataset
-from sslam_nb.tables import ClipTable
+from sslam_nb.data.download import RemoteFile
+from sslam_nb.data.loading import stats
+from sslam_nb.data.manifests import write_manifest
+from sslam_nb.data.polyphonic_sets import check_audioset
+from sslam_nb.data.registry import DATASETS, find_dataset
+from sslam_nb.data.clip_table import ClipTable
 
 SHARED = Path(__file__).resolve().parents[2]/"shared"/"data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")

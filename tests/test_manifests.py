@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sslam_nb.annotations import iter_segments
-from sslam_nb.manifests import read_csv, read_descriptors, read_manifest
-from sslam_nb.tables import ClipTable, check_leak, missing, split_by
+from sslam_nb.data.annotations import iter_segments
+from sslam_nb.data.manifests import read_csv, read_descriptors, read_manifest
+from sslam_nb.data.clip_table import ClipTable, check_leak, missing, split_by
 
 AUDIOSET = Path(__file__).resolve().parents[2]/"shared"/"data"/"audioset"
 GOOD = {"train.tsv": "{root}\na/1.wav\t32000\na/2.wav\t32000\n", "train.lbl": "1\tdog\n2\tdog,rain\n",

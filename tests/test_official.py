@@ -4,8 +4,8 @@ import torch
 
 import official_files as files
 from sslam_nb import AudioViT, Classifier, SSLAM, export_official, load_official
-from sslam_nb.official import official_name
-from sslam_nb.unpickle import StandIn, read_pickle
+from sslam_nb.training.official import official_name
+from sslam_nb.training.unpickle import StandIn, read_pickle
 
 IMAGE = files.IMAGE
 EMBED = IMAGE + 'local_encoder.proj.weight'
@@ -63,7 +63,7 @@ def test_finetuned(tmp_path, kind):
 def test_hub_encoder(tmp_path):
     path = files.write_hub(files.hub(files.encoder_weights()), tmp_path/'model.safetensors')
     assert type(load_official(path)) is AudioViT
-    with pytest.raises(FileNotFoundError, match='the Hub gave no nobody/nothing-of-this-name'):
+    with pytest.raises(FileNotFoundError, match="gave no repository 'nobody/nothing-of-this-name'"):
         load_official('nobody/nothing-of-this-name')
 
 
@@ -96,15 +96,15 @@ def test_wrong_files(tmp_path):
         for share in (0.001, 0.5, 0.99):
             data = source.read_bytes()
             (tmp_path/name).write_bytes(data[:int(len(data)*share)])
-            fails(f'{name} is not a readable checkpoint', tmp_path/name)
+            fails(f'{name} is not a readable', tmp_path/name)
     (tmp_path/'text.pt').write_text('hello\n'*100)
     fails('text.pt is not a readable', tmp_path/'text.pt')
     fails('another architecture', files.write({'conv1.weight': torch.ones(1)}, tmp_path/'resnet.pt'))
     fails('width 96 is not a multiple', files.write(files.pretrained(width=96), tmp_path/'narrow.pt'))
     fails('no checkpoint at', tmp_path/'none.pt', FileNotFoundError)
-    fails('must hold one checkpoint, but holds', tmp_path, FileNotFoundError)
+    fails('holds [0-9]+ checkpoints: .*name one', tmp_path, FileNotFoundError)
     (tmp_path/'empty').mkdir()
-    fails('none that ends in', tmp_path/'empty', FileNotFoundError)
+    fails('has no checkpoint .*it holds no file', tmp_path/'empty', FileNotFoundError)
     fails('neither student nor teacher', whole, which='ema')
 
 

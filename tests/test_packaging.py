@@ -39,8 +39,8 @@ sys.meta_path.insert(0, Absent())
 sys.path.insert(0, {wheel!r})
 import sslam_nb, importlib, pkgutil
 assert {wheel!r} in sslam_nb.__file__, sslam_nb.__file__
-for module in pkgutil.iter_modules(sslam_nb.__path__):
-    if not module.name.endswith('figures'): importlib.import_module('sslam_nb.' + module.name) # these draw
+for module in pkgutil.walk_packages(sslam_nb.__path__, 'sslam_nb.'):
+    if not module.name.endswith('figures'): importlib.import_module(module.name) # these draw
 for name in sslam_nb.__all__: assert type(getattr(sslam_nb, name)) is not type(sys), name
 assert set(sslam_nb.__all__) <= set(dir(sslam_nb)) and sslam_nb.__version__ == {version!r}
 '''

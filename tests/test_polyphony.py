@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sslam_nb.annotations import iter_segments
-from sslam_nb.polyphony import distinct_events, polyphony_rate, read_ontology
+from sslam_nb.data.annotations import iter_segments
+from sslam_nb.evidence.polyphony import distinct_events, polyphony_rate, read_ontology
 
 ROOT = Path(__file__).resolve().parents[1]
 AUDIOSET = ROOT.parent/"shared"/"data"/"audioset"

@@ -3,7 +3,7 @@ import pytest
 
 from sslam_nb.config import override, preset
 from sslam_nb.core import project_root
-from sslam_nb.access import open_data
+from sslam_nb.data.access import open_data
 
 DATA = project_root().parent/'shared'/'data'
 pytestmark = pytest.mark.skipif(not (DATA/'esc10').is_dir(), reason=f"no real audio in {DATA}")

@@ -9,18 +9,18 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from sslam_nb.backbone import start_from
-from sslam_nb.classifier import Classifier
+from sslam_nb.evaluation.start import start_from
+from sslam_nb.training.classifier import Classifier
 from sslam_nb.config import EncoderConfig, flatten, override, preset
 from sslam_nb.core import project_root
-from sslam_nb.downstream import recipe, run_length
+from sslam_nb.evaluation.recipes import recipe, run_length
 from sslam_nb.encoder import AudioViT, DropPath
-from sslam_nb.finetune import Task, train_classifier
+from sslam_nb.evaluation.finetune import Task, train_classifier
 from sslam_nb.losses import local_loss
-from sslam_nb.objectives import group_rate, learn
-from sslam_nb.pretrain import cosine_warmup, make_accelerator, pretrain
-from sslam_nb.registry import DATASETS, find_dataset
-from sslam_nb.soundscapes import SoundscapeDataset
+from sslam_nb.evaluation.update import group_rate, learn
+from sslam_nb.training.pretrain import cosine_warmup, make_accelerator, pretrain
+from sslam_nb.data.registry import DATASETS, find_dataset
+from sslam_nb.data.soundscapes import SoundscapeDataset
 from sslam_nb.sslam import SSLAM
 
 EPOCH = 40_262                                      # updates of a pre-training epoch on 4 GPUs: method.md section 8

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from sslam_nb.core import project_root
-from sslam_nb.hub import read_header
+from sslam_nb.training.weights import read_header
 
 ROOT = project_root()
 TASK = dict(target_frames=128, n_clips=[24, 16], batch_size=8, epochs=2, evaluations=2, log_every=1)
@@ -56,7 +56,7 @@ def test_stage1_then_stage2(runs):
     assert str(checkpoint) in record["notes"] and record["data_checksum"] and record["hardware"]
     assert read_header(ROOT/"runs"/f"{name}-2"/"model.safetensors")[1]["step"] == 20
     text = outputs(folder/"stage2.ipynb")
-    assert "epochs                 5" in text and "Stage 1 as given" in text
+    assert "epochs                 5" in text and "as given: " in text and "starts from: student from" in text
 
 
 @pytest.mark.parametrize("wrong, said", [

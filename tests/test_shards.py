@@ -9,13 +9,14 @@ import time
 import pytest
 import torch
 
-from sslam_nb.access import open_data
+from sslam_nb.data.access import open_data
 from sslam_nb.config import SpectrogramConfig, override, preset
-from sslam_nb.datasets import BadClip, LogMelDataset
-from sslam_nb.loading import make_loader
-from sslam_nb.pretrain import pretrain
-from sslam_nb.shards import ShardSource, check_shards, pack_shards
-from sslam_nb.soundscapes import SoundscapeDataset
+from sslam_nb.data.clips import BadClip
+from sslam_nb.data.sources import LogMelDataset
+from sslam_nb.data.loading import make_loader
+from sslam_nb.training.pretrain import pretrain
+from sslam_nb.data.shards import ShardSource, check_shards, pack_shards
+from sslam_nb.data.soundscapes import SoundscapeDataset
 from sslam_nb.spectrogram import LogMel
 
 CFG = SpectrogramConfig(target_frames=128)
@@ -25,8 +26,8 @@ def test_packing_that_was_killed_goes_on_and_gives_the_same_bytes(tmp_path):
     script = textwrap.dedent(f"""
         import time
         from sslam_nb.config import SpectrogramConfig
-        from sslam_nb.shards import pack_shards
-        from sslam_nb.soundscapes import SoundscapeDataset
+        from sslam_nb.data.shards import pack_shards
+        from sslam_nb.data.soundscapes import SoundscapeDataset
         class Slow(SoundscapeDataset):
             def __getitem__(self, i): time.sleep(0.05); return super().__getitem__(i)
         pack_shards(Slow(60, duration=1.3), {str(tmp_path/'cut')!r}, spectrogram=SpectrogramConfig(target_frames=128), shard_bytes=150_000, workers=2)

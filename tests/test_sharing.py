@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from sslam_nb import SSLAM, load_checkpoint, override, preset
 from sslam_nb.config import flatten
-from sslam_nb.hub import save_checkpoint
+from sslam_nb.training.weights import save_checkpoint
 
 CFG = override(preset('stage2', 'tiny'), width=32, depth=1, n_heads=2, decoder_width=16, local_top_k=1,
                max_time_patches=16, data='my sounds')
@@ -62,14 +62,14 @@ def test_push_uploads_the_three_files(folder, monkeypatch):
     SSLAM.from_pretrained(folder).push_to_hub('someone/sslam')
     assert sent == {'someone/sslam': ['README.md', 'config.json', 'model.safetensors']}
 
-def test_a_repository_is_two_files(folder, monkeypatch):
+def test_of_a_repository_configuration_and_weights_are_fetched(folder, monkeypatch):
     asked = []
-    def download(name, file, revision=None, **options):
-        asked.append((name, file, revision))
-        return str(folder/file)
-    monkeypatch.setattr('sslam_nb.sharing.hf_hub_download', download)
+    def download(name, allow_patterns, revision=None, **options):
+        asked.append((name, allow_patterns, revision))
+        return str(folder)
+    monkeypatch.setattr('sslam_nb.training.find.snapshot_download', download)
     assert same(SSLAM.from_pretrained('someone/sslam', revision='v1'), SSLAM.from_pretrained(folder))
-    assert asked == [('someone/sslam', name, 'v1') for name in ('config.json', 'model.safetensors')]
+    assert asked == [('someone/sslam', ['config.json', '*.safetensors'], 'v1')]
 
 def test_offline_by_choice(tmp_path):
     "In a process of its own, as the library reads HF_HUB_OFFLINE when it is imported."
@@ -82,14 +82,15 @@ def test_offline_by_choice(tmp_path):
 
 def test_no_network(tmp_path, monkeypatch):
     def download(*names, **options): raise LocalEntryNotFoundError('Name or service not known')
-    monkeypatch.setattr('sslam_nb.sharing.hf_hub_download', download)
+    monkeypatch.setattr('sslam_nb.training.find.snapshot_download', download)
     with pytest.raises(FileNotFoundError, match="'someone/sslam' .*service not known.*copy it here"):
         SSLAM.from_pretrained('someone/sslam')
 
 def test_what_is_no_model(folder):
     for name in ('one/two/three', '/nowhere/at/all', 'sslam', folder/'none.safetensors'):
-        with pytest.raises(FileNotFoundError, match='no file or folder at'): SSLAM.from_pretrained(name)
-    with pytest.raises(FileNotFoundError, match='no model.safetensors; it holds model, one'):
+        with pytest.raises(FileNotFoundError, match='no checkpoint at'): SSLAM.from_pretrained(name)
+    (folder.parent/'one.safetensors').rename(folder.parent/'one.txt')
+    with pytest.raises(FileNotFoundError, match='it holds one.txt; give one of its folders: model'):
         SSLAM.from_pretrained(folder.parent)
     with pytest.raises(ValueError, match='not a readable'): SSLAM.from_pretrained(folder/'README.md')
 

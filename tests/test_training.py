@@ -6,16 +6,15 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
 
 from sslam_nb.config import override, preset
-from sslam_nb.access import open_data
-from sslam_nb.datasets import BadClip
-from sslam_nb.loading import BatchOrder
-from sslam_nb.pretrain import latest_state, pretrain
+from sslam_nb.data.access import open_data
+from sslam_nb.data.clips import BadClip
+from sslam_nb.data.loading import BatchOrder
+from sslam_nb.training.pretrain import latest_state, pretrain
 
 SMALL = dict(width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, local_top_k=2, target_frames=128, unmixed_frames=32,
              n_clips=16, batch_size=4, epochs=1, probe_clips=(32, 16), seed=0)
@@ -98,7 +97,7 @@ class Logged:
         with open(folder + '.clips', 'a') as file: file.write(f'{i}\\n')
         return data[i]
 
-chapter = sys.modules['sslam_nb.pretrain']
+chapter = sys.modules['sslam_nb.training.pretrain']
 update, done = chapter.update, []
 def update_or_stop(*args):
     if len(done) == stop: sys.exit(9)

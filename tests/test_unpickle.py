@@ -8,7 +8,7 @@ from numpy.testing._private.utils import runstring
 
 import official_files as files
 from sslam_nb import load_official
-from sslam_nb.unpickle import StandIn, read_pickle
+from sslam_nb.training.unpickle import StandIn, read_pickle
 
 
 class Call:
