@@ -53,6 +53,18 @@ def test_grammar(path):
     imported = re.findall(rf'^(?:from|import) (?:{tools})', '\n'.join(exported(path)), re.M)
     assert not imported, f'{imported} in an exported cell'
 
+@each(LIBRARY)
+def test_shown_soon(path):
+    "At most two exported cells before something is shown or tested."
+    waiting = []
+    for source in cells(path)[1:]:
+        if source.startswith('#| hide\nimport nbdev'): break
+        only_imports = all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(source).body)
+        if only_imports: continue
+        waiting = [*waiting, source] if re.match(r'#\|\s*exports?\b', source) else []
+        names = [re.search(r'^(?:def|class) (\w+)|^(\w+) =', cell, re.M) for cell in waiting]
+        assert len(waiting) <= 2, f"nothing is shown of {', '.join(n[1] or n[2] for n in names if n)}"
+
 @each(NBS)
 def test_text(path):
     for source in cells(path) + cells(path, 'markdown'):
