@@ -118,7 +118,9 @@ class PretrainConfig:
     data:str = 'soundscapes'    # 'soundscapes' (embedded) or a folder of audio
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
     dataset:str = None          # Name in data.registry of what lies in `data`; None: any folder
-    labels:str = None           # Column of the labels in a folder's csv; None looks for the usual names
+    labels:str = None           # Column of the labels in a folder's tables; None looks for the usual names
+    separator:str = None        # Between labels in a cell; None: the strongest of line end ; | , that occurs
+    encoding:str = None         # Of the tables; None: UTF-8 or UTF-16
     epochs:int = 5              # Passes over the data, Section 4.3; stage 1: 10
     max_steps:int = None        # Stop after so many updates; None: epochs alone decide
     batch_size:int = 12         # Clips B per device, Table 7

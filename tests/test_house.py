@@ -69,7 +69,7 @@ def test_shown_soon(path):
 def test_text(path):
     for source in cells(path) + cells(path, 'markdown'):
         assert not re.search(r'\bTODO\b|\bFIXME\b|import \*|[\U0001F300-\U0001FAFF]', source), source[:80]
-        long = [line for line in source.splitlines() if len(line) > 110 and not line.startswith('| ')]
+        long = [line for line in source.splitlines() if len(line) > 120 and not line.startswith('| ')]
         assert not long, long
     assert path.stat().st_size <= 150*1024
     assert sum(p.stat().st_size for p in NBS) < 3 * 2**20
