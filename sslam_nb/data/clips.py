@@ -102,7 +102,9 @@ def scan(
         if size > 4096: raise BadClip(str(path), f'its header tells of {info.frames} samples, but it has {size} bytes; '
                                                  'the recorder was stopped, a sound editor can repair the header')
         raise BadClip(str(path), 'shorter than one 25-ms frame')
-    if info.subtype in ('FLOAT', 'DOUBLE'): check_range(read_window(path.parent, path.name, 0, info.samplerate)[0], str(path))
+    if info.subtype in ('FLOAT', 'DOUBLE'):                                            # whole numbers cannot overshoot
+        start = soundfile.read(os.fsencode(path), info.samplerate, dtype='float32')[0]
+        check_range(start[np.isfinite(start)], str(path))
     return info.samplerate, windows(info.frames, info.samplerate, clip_seconds)
 
 # %% ../../nbs/data/00_clips.ipynb #7339d98f

@@ -228,7 +228,7 @@ def read_rows(
     sides, by, notes = read_sides(sheet)
     if not by and (word := side(splitext(basename(name))[0])): sides, by = [word]*len(sheet), 'its name'
     missing = [f"{cell}: named in {name}, but {index.why_not(cell)}" for cell, file in zip(cells, files) if file is None]
-    said = f'column {field!r}, labels separated by {mark}' if field else 'no labels'
+    said = f'column {field!r}, {mark}' if field else 'no labels'
     said += f'; sides from {by if by == "its name" else f"column {by!r}"}' if by else ''
     if (others := [c for c in sheet.rows if plain_name(c) in COLUMNS['label'] and c != field]) and field and not labels:
         said += f'; {", ".join(others)} not used'
@@ -261,7 +261,7 @@ def read_notes(
     listing = listing or list_folder(root)
     sheets, told = useful_tables(root, listing.tables, labels, encoding)
     index = FileIndex(files, listing.odd) if sheets else None         # two keys a file: large for two million
-    found, notes, missing, tables = _Found({}, {}, {}, {}, set()), [], [], []
+    found, notes, missing, tables = _Found({}, {}, {}, {}, set(), {}), [], [], []
     for name, sheet in sheets.items():
         rows = read_rows(sheet, name, index, labels, separator)
         if not any(rows.files): told[name] = 'not used: names none of the audio files here'; continue
@@ -278,15 +278,21 @@ class _Found(NamedTuple):
     folds:dict
     groups:dict
     listed:set
+    by:dict    # Where sides come from, in words
 
 def _add(found:_Found, rows:Rows, sheet:Sheet):
     "Add a table to what the others say; a contradiction is an error."
+    sides, by = rows.sides, 'the tables' if any(rows.sides) else ''
+    if not by and len(order := sorted(set(rows.folds) - {''}, key=fold_order)) > 1:
+        sides = [{'': None, order[-1]: 'test'}.get(fold, 'train') for fold in rows.folds]
+        by = f'folds: {order[-1]} of {", ".join(order[:8])} is held out'
+    if by: found.by[by] = None
     mine = defaultdict(dict)                         # a dict keeps the order and drops what comes twice
     for i, (file, labels) in enumerate(zip(rows.files, rows.labels)):
         if file is None: continue
         found.listed.add(file)
         mine[file] |= dict.fromkeys(labels)
-        for known, word, what in ((found.sides, rows.sides[i], 'side'), (found.folds, rows.folds[i], 'fold'),
+        for known, word, what in ((found.sides, sides[i], 'side'), (found.folds, rows.folds[i], 'fold'),
                                   (found.groups, rows.groups[i], 'recording')):
             if word and known.setdefault(file, word) != word:
                 raise ValueError(f"{sheet.where(i)}: {file} has the {what} {word!r} here and {known[file]!r} elsewhere; keep one")
@@ -294,19 +300,19 @@ def _add(found:_Found, rows:Rows, sheet:Sheet):
         if own and set(found.labels.setdefault(file, tuple(own))) != set(own):
             raise ValueError(f"{sheet.path}: other labels for {file} than in another table; keep one")
 
+# %% ../../nbs/data/07_folder.ipynb #cf0b7f7f
 def _decide(files, found:_Found, told:dict, tables:list, missing:list, notes:list)->Notes:
     "Tables before folders."
-    labels, origin, folds = found.labels, '; '.join(tables) or 'none', found.folds
-    sides, split_from = settle(found.sides), 'the tables' if found.sides else ''
+    labels, origin, folds, sides = found.labels, '; '.join(tables) or 'none', found.folds, settle(found.sides)
+    split_from = ' and '.join(found.by)
     if not labels or not sides:
         named, by_folder, fold_folders = folder_labels(files)
         if not labels and named: labels, origin = named, 'names of folders'
-        if not sides: folds = folds or fold_folders
-        if not sides and not folds and by_folder: sides, split_from = settle(by_folder), 'names of folders'
-    order = sorted(set(folds.values()), key=fold_order)
-    if not sides and len(order) > 1:
-        sides = {file: 'test' if fold == order[-1] else 'train' for file, fold in folds.items()}
-        split_from = f'folds: {order[-1]} of {", ".join(order[:8])} is held out'
+        if not sides and by_folder: sides, split_from = settle(by_folder), 'names of folders'
+        elif not sides and fold_folders:
+            folds, order = fold_folders, sorted(set(fold_folders.values()), key=fold_order)
+            sides = {file: 'test' if fold == order[-1] else 'train' for file, fold in folds.items()}
+            split_from = f'folds: {order[-1]} of {", ".join(order[:8])} is held out, from the names of folders'
     if sides and (without := sum(file not in sides for file in files)):
         notes = [*notes, f'{without} files have no side in {split_from}; they are trained on']
     return Notes(labels, sides, folds, found.groups, found.listed, missing, origin, split_from or 'none', told, notes)

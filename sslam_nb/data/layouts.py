@@ -159,8 +159,8 @@ def _folder(root:Path, options:dict)->tuple[ClipTable, list, list]:
     table.gone = {reason: names for reason, names in odd.items() if names}
     table.labels_from, table.split_from, table.notes = notes.origin, notes.split_from, tuple(notes.notes)
     table.tables = notes.tables
-    order = [notes.parts.get(file, '') for file in files] if not notes.folds or 'folds' not in notes.split_from else []
-    return table, order, [notes.folds.get(file, '') for file in files]
+    if notes.split_from.startswith('folds'): return table, [], [notes.folds.get(file, '') for file in files]
+    return table, [notes.parts.get(file, '') for file in files], []
 
 # %% ../../nbs/data/14_layouts.ipynb #6e68cdf2
 def read_esc(

@@ -195,7 +195,8 @@ def read_label_cells(
         warnings.warn(f"{sheet.path}: a comma separates labels in the column {name!r}, but {pair[0]!r} and {pair[1]!r} "
                       "always come together; if that is one name, give separator=';' or separator=''", stacklevel=2)
     words = {'\n': 'a line end', ',': 'a comma', ';': 'a semicolon', '|': 'a bar', '\t': 'a tab', ' ': 'a blank'}
-    said = ' and '.join(words.get(c, repr(c)) for c in mark) or 'nothing: one label a cell'
+    marks = ' and '.join(words.get(c, repr(c)) for c in mark)
+    said = f'labels separated by {marks}' if marks else 'one label a cell'
     return [shared[cell] for cell in cells], said
 
 def _inseparable(shared:dict[str, tuple])->tuple[str, str]|None:
