@@ -1,7 +1,7 @@
 """Write README.md from nbs/index.ipynb, and a README.md for each part from the titles of its notebooks.
 
 python .ci/readme.py; a line `<!-- chapters -->` in index.ipynb becomes the tables of all chapters."""
-import base64, json, posixpath, re
+import base64, json, posixpath, re, textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +33,8 @@ to a configuration, the pictures that a run shows, and the record that it leaves
 plans, comparison with the paper, tables as files; and two studies, parity with the official code and the polyphony
 of AudioSet.''', 'It is the last part and may use all others.'),
     'paper': ('The paper', '''One notebook for each table, figure and algorithm of the paper, and three studies beside
-it. Tables and figures are made from committed records or drawn anew; `papers_tables` holds what came out. To train
-what has no record yet, a notebook takes `-p run True`.''', 'These notebooks export nothing and may use every part.'),
+it. Tables and figures are made from committed records or drawn anew; `papers_tables` holds what came out. Where runs
+are needed that have no record yet, `-p run True` trains them.''', 'These notebooks export nothing and may use every part.'),
     'tutorials': ('Tutorials', '''How-to stories, each from the question to a result, with names that `from sslam_nb
 import ...` gives.''', 'These notebooks export nothing and may use every part.'),
 }
@@ -81,28 +81,28 @@ def chapters(root=ROOT):
 
 def table(part, rows):
     "Chapters of a part; the last column where one of them begins with a place in the paper."
-    named = lambda row: f'`{row.name}`' if part not in ('paper', 'tutorials') else row.title
-    head, places = ['chapter', 'what it is about'], any(row.paper for row in rows) and part != 'paper'
-    lines = [[f'[{named(row)}]({row.path})', row.sentence, *[row.paper]*places] for row in rows]
-    lines = [[*head, *['paper']*places], ['---']*(2 + places), *lines]
-    return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in lines)
+    stories, places = part in ('paper', 'tutorials'), any(row.paper for row in rows)
+    named = [row.title if stories else f'`{row.name}`' for row in rows]
+    lines = [[f'[{name}]({row.path})', row.sentence, row.paper] for name, row in zip(named, rows)]
+    about = 'the claim, or what is shown' if part == 'paper' else 'what it is about'
+    lines = [['notebook' if stories else 'chapter', about, 'paper'], ['---']*3, *lines]
+    return '\n'.join(f"| {' | '.join(cells if places else cells[:2])} |" for cells in lines)
 
 def all_tables(found):
     "What stands in README.md in place of the marker; links relative to nbs/."
-    parts = [f"### The method\n\n{table('', found[''])}", f"### Run notebooks\n\n{table('runs', found['runs'])}"]
-    for part in found.keys() & PARTS.keys(): assert found[part], part
-    parts += [f'### {PARTS[part][0]}\n\n[{part}]({part}/README.md): {flat(PARTS[part][1])}\n\n{table(part, rows)}'
-              for part, rows in found.items() if part in PARTS]
-    return '\n\n'.join(parts)
-
-def flat(lines): return ' '.join(lines.split())
+    headings = {'': 'The method', 'runs': 'Run notebooks'} | {
+        part: f'{heading}\n\n[{part}]({part}/README.md): {purpose}' for part, (heading, purpose, _) in PARTS.items()}
+    return '\n\n'.join(f'### {headings[part]}\n\n{table(part, rows)}' for part, rows in found.items())
 
 def part_page(part, rows):
     "README.md of a folder."
     heading, purpose, uses = PARTS[part]
-    lines = [f'- [{posixpath.basename(row.path)}]({posixpath.basename(row.path)}), **{row.title}.** {row.sentence}'
-             for row in rows]
-    return '\n'.join([PART_NOTE, f'# {heading}', '', f'{purpose}\n{uses}', '', *lines, ''])
+    lines = []
+    for row in rows:
+        name, stop = posixpath.basename(row.path), '' if row.title.endswith('?') else '.'
+        lines.append(f'- [{name}]({name}): **{row.title}{stop}** {row.sentence}')
+    purpose = textwrap.fill(' '.join(f'{purpose} {uses}'.split()), 108)
+    return '\n'.join([PART_NOTE, f'# {heading}', '', purpose, '', *lines, ''])
 
 def part_pages(root=ROOT):
     "{path: text} of every part's README."
