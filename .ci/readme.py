@@ -1,10 +1,43 @@
-"Write README.md, and the pictures it shows, from nbs/index.ipynb: python .ci/readme.py"
-import base64, json, posixpath, re
+"""Write README.md from nbs/index.ipynb, and a README.md for each part from the titles of its notebooks.
+
+python .ci/readme.py; a line `<!-- chapters -->` in index.ipynb becomes the tables of all chapters."""
+import base64, json, posixpath, re, textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = Path('nbs/images')
 NOTE = '<!-- Written by `make readme` from nbs/index.ipynb; edit that. -->\n'
+PART_NOTE = '<!-- Written by `make readme` from .ci/readme.py and the titles of the notebooks; edit those. -->\n'
+CHAPTERS = '<!-- chapters -->'
+RUNS = ('stage1', 'stage2', 'finetune', 'linear_eval')
+
+# Folder in nbs/: its heading, what it is for, what it may use
+PARTS = {
+    'data': ('Data', '''From a disk to labelled clips: files, folders with a csv, official manifests, shards, the
+sets of the paper by name, and soundscapes made of synthetic sounds. Whoever trains or evaluates asks a source for
+clip *i* and gets its samples and its labels.''',
+'Of the method it uses the spectrogram alone; it uses no other part.'),
+    'training': ('Training', '''Weights in and out, and the loop that makes them: checkpoints of this code and of the
+authors, the Hugging Face Hub, what an interrupted run needs to go on, and pre-training in both stages.''',
+'It may use the method and `data`.'),
+    'evaluation': ('Evaluation', '''What an encoder is worth on labels: metrics with intervals, the recipes of Tables 7
+and 8, features of a frozen encoder, augmentations, and one loop for fine-tuning and linear evaluation.''',
+'It may use the method, `data` and `training`.'),
+    'use': ('Use', '''A trained model on audio of your own: vectors with time stamps, or labels with scores. Nothing
+here trains.''', 'It may use the method, `data`, `training` and `evaluation`.'),
+    'reports': ('Reports', '''What the notebooks `stage1`, `stage2`, `finetune` and `linear_eval` share: from parameters
+to a configuration, the pictures that a run shows, and the record that it leaves.''',
+'It may use all parts above it: the method, `data`, `training`, `evaluation` and `use`.'),
+    'evidence': ('Evidence', '''From runs to the tables in `papers_tables`: runs as values that are found by their hash,
+plans, comparison with the paper, tables as files; and two studies, parity with the official code and the polyphony
+of AudioSet.''', 'It is the last part and may use all others.'),
+    'paper': ('The paper', '''One notebook for each table, figure and algorithm of the paper, and three studies beside
+it. Tables and figures are made from committed records or drawn anew; `papers_tables` holds what came out. Where runs
+are needed that have no record yet, `-p run True` trains them.''', 'These notebooks export nothing and may use every part.'),
+    'tutorials': ('Tutorials', '''How-to stories, each from the question to a result, with names that `from sslam_nb
+import ...` gives.''', 'These notebooks export nothing and may use every part.'),
+}
 
 def text(lines): return lines if isinstance(lines, str) else ''.join(lines)
 
@@ -14,6 +47,67 @@ def from_root(markdown):
     return re.sub(r'\]\((?!\w+:|#)([^)]+)\)', link, markdown)
 
 def fence(body, language=''): return f"```{language}\n{body.rstrip()}\n```"
+
+class Chapter(NamedTuple):
+    "What a notebook says of itself."
+    path:str     # Relative to nbs/
+    name:str     # Module of a library chapter, else the file's name
+    title:str    # Without the hash
+    sentence:str # The blockquote under it
+    paper:str    # Section, equation or table that the text after it begins with
+
+_KIND = r'(?:Sections?|Eq\.|Equations?|Tables?|Figures?|Algorithms?|Appendix)'
+_PLACE = rf'(?:{_KIND} )?(?:\d+(?:\.\d+)*|[A-E](?:\.\d+)*)\b'
+
+def chapter(path, nbs):
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    prose = '\n\n'.join(text(c['source']).strip() for c in cells if c['cell_type'] == 'markdown')
+    found = re.match(r'# ([^\n]+)\n\n> ([^\n]+)\n*(?:- skip_exec: true\n*)?', prose)
+    if not found: raise SystemExit(f'{path}: begins without a title and one sentence as a blockquote')
+    place = re.match(rf'{_KIND} {_PLACE}(?:(?:, | and ){_PLACE})*', prose[found.end():].replace('\n', ' '))
+    below, name = path.relative_to(nbs), re.sub(r'^\d\d_', '', path.stem)
+    module = '.'.join([*below.parts[:-1], name]) if name != path.stem and below.parts[0] != 'tutorials' else name
+    return Chapter(below.as_posix(), module, found[1], found[2], place[0] if place else '')
+
+def chapters(root=ROOT):
+    "Part -> its chapters in order; '' is the method with core and config, 'runs' the run notebooks."
+    nbs = root/'nbs'
+    read = lambda folder, pattern: [chapter(path, nbs) for path in sorted(folder.glob(pattern))]
+    folders = {p.parent.name for p in nbs.glob('*/*.ipynb') if p.parent.name != '.ipynb_checkpoints'}
+    if unknown := folders - PARTS.keys(): raise SystemExit(f'.ci/readme.py says nothing of nbs/{unknown.pop()}')
+    runs = [chapter(nbs/f'{name}.ipynb', nbs) for name in RUNS]
+    return {'': read(nbs, '[0-9][0-9]_*.ipynb'), 'runs': runs} | {
+        part: read(nbs/part, '*.ipynb') for part in PARTS if part in folders}
+
+def table(part, rows):
+    "Chapters of a part; the last column where one of them begins with a place in the paper."
+    stories, places = part in ('paper', 'tutorials'), any(row.paper for row in rows)
+    named = [row.title if stories else f'`{row.name}`' for row in rows]
+    lines = [[f'[{name}]({row.path})', row.sentence, row.paper] for name, row in zip(named, rows)]
+    about = 'the claim, or what is shown' if part == 'paper' else 'what it is about'
+    lines = [['notebook' if stories else 'chapter', about, 'paper'], ['---']*3, *lines]
+    return '\n'.join(f"| {' | '.join(cells if places else cells[:2])} |" for cells in lines)
+
+def all_tables(found):
+    "What stands in README.md in place of the marker; links relative to nbs/."
+    headings = {'': 'The method', 'runs': 'Run notebooks'} | {
+        part: f'{heading}\n\n[{part}]({part}/README.md): {purpose}' for part, (heading, purpose, _) in PARTS.items()}
+    return '\n\n'.join(f'### {headings[part]}\n\n{table(part, rows)}' for part, rows in found.items())
+
+def part_page(part, rows):
+    "README.md of a folder."
+    heading, purpose, uses = PARTS[part]
+    lines = []
+    for row in rows:
+        name, stop = posixpath.basename(row.path), '' if row.title.endswith('?') else '.'
+        lines.append(f'- [{name}]({name}): **{row.title}{stop}** {row.sentence}')
+    purpose = textwrap.fill(' '.join(f'{purpose} {uses}'.split()), 108)
+    return '\n'.join([PART_NOTE, f'# {heading}', '', purpose, '', *lines, ''])
+
+def part_pages(root=ROOT):
+    "{path: text} of every part's README."
+    return {Path('nbs')/part/'README.md': part_page(part, rows)
+            for part, rows in chapters(root).items() if part in PARTS}
 
 def code_cell(cell, pictures):
     "Source and outputs as markdown; `#| hide` drops both, `#| echo: false` drops the source."
@@ -33,17 +127,21 @@ def code_cell(cell, pictures):
         else: parts.append(fence(text(output.get('text', data.get('text/plain', ''))), 'text'))
     return parts
 
-def render(notebook):
+def render(notebook, root=ROOT):
     "README text and {path: PNG bytes} of an index notebook."
     parts, pictures = [NOTE.strip()], {}
     for cell in notebook['cells']:
-        is_code = cell['cell_type'] == 'code'
-        parts += code_cell(cell, pictures) if is_code else [from_root(text(cell['source']).strip())]
+        if cell['cell_type'] == 'code': parts += code_cell(cell, pictures)
+        else:
+            source = text(cell['source']).strip()
+            if CHAPTERS in source: source = source.replace(CHAPTERS, all_tables(chapters(root)))
+            parts.append(from_root(source))
     return '\n\n'.join(parts) + '\n', pictures
 
 def main(root=ROOT):
-    readme, pictures = render(json.loads((root/'nbs/index.ipynb').read_text(encoding='utf-8')))
+    readme, pictures = render(json.loads((root/'nbs/index.ipynb').read_text(encoding='utf-8')), root)
     (root/'README.md').write_text(readme, encoding='utf-8')
+    for path, page in part_pages(root).items(): (root/path).write_text(page, encoding='utf-8')
     for old in (root/IMAGES).glob('index-*.png'):
         if old.relative_to(root) not in pictures: old.unlink()
     for path, png in pictures.items():

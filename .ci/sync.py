@@ -1,4 +1,4 @@
-"""Clean the notebooks, export sslam_nb/, write README.md; an error if that changed a file.
+"""Clean the notebooks, export sslam_nb/, write README.md and that of each part; an error if that changed a file.
 
 Files are compared before and after, not with the last commit: work in progress passes when it is in sync."""
 import json, subprocess, sys
@@ -12,7 +12,7 @@ ROOT = readme.ROOT
 
 def watched():
     "Contents of every file that the tools below may write."
-    patterns = ('README.md', 'nbs/**/*.ipynb', 'nbs/images/*.png', 'sslam_nb/**/*.py')
+    patterns = ('README.md', 'nbs/*/README.md', 'nbs/**/*.ipynb', 'nbs/images/*.png', 'sslam_nb/**/*.py')
     paths = [p for pattern in patterns for p in ROOT.glob(pattern) if '.ipynb_checkpoints' not in p.parts]
     return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in paths}
 

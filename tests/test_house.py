@@ -9,14 +9,16 @@ from sslam_nb.config import SIZES, flatten, preset
 
 ROOT = Path(__file__).resolve().parents[1]
 NBS = sorted(p for p in ROOT.glob('nbs/**/*.ipynb') if '.ipynb_checkpoints' not in p.parts)
-LIBRARY = [p for p in NBS if re.match(r'\d\d_', p.name)]
-RUNS = [p for p in NBS if p.parent.name == 'nbs' and p not in LIBRARY and p.name != 'index.ipynb']
 PRIVATE = re.compile(r'/(work|root|home|tmp|Users)/|Warning|\b(it|step|clips)/s|/(it|loop|step)\b|Wall time')
 text = ''.join # sources and outputs are stored as lists of lines
 # Every part stands on those before it; '' is the method, with core and config
 PARTS = ('', 'data', 'training', 'evaluation', 'use', 'reports', 'evidence')
 
 def part(path): return '' if path.parent.name == 'nbs' else path.parent.name
+
+LIBRARY = [p for p in NBS if re.match(r'\d\d_', p.name) and part(p) in PARTS]
+RUNS = [p for p in NBS if part(p) == '' and p not in LIBRARY and p.name != 'index.ipynb']
+TUTORIALS = [p for p in NBS if part(p) == 'tutorials']
 
 def module(path):
     "nbs/data/10_shards.ipynb -> data.shards"
@@ -141,7 +143,7 @@ def test_module_size(path):
 
 def test_chapters_are_named_as_they_are_called():
     "Prose names a chapter by its module, since numbers move."
-    for path in [*NBS, ROOT/'CONTRIBUTING.md', *ROOT.glob('papers_tables/*.md')]:
+    for path in [*NBS, *ROOT.glob('*.md'), *ROOT.glob('nbs/*/README.md'), *ROOT.glob('papers_tables/*.md')]:
         sources = [path.read_text()] if path.suffix == '.md' else cells(path) + cells(path, 'markdown')
         for source in sources:
             assert not re.search(r'[Cc]hapters? \d', source), source[:200]
@@ -158,6 +160,12 @@ def test_run_notebook(path):
         ast.literal_eval(line.value)
     assert all('#' in line for line in text(tagged[0]['source']).splitlines() if line), 'each with a comment'
     assert any('skip_exec: true' in source for source in cells(path, 'markdown') + cells(path, 'raw'))
+
+@each(TUTORIALS)
+def test_tutorial(path):
+    first, code = cells(path, 'markdown')[0], cells(path)
+    assert re.match(r'# [^\n]+\n\n> [^\n]+\n\n- skip_exec: true\n', first), 'a title, one sentence, skip_exec'
+    assert len(code) <= 12 and not any(re.match(r'#\|\s*(default_exp|exports?)\b', source) for source in code)
 
 def test_nbdev_keeps_the_parameters_tag():
     config = ConfigParser(delimiters=['=']); config.read(ROOT/'settings.ini')

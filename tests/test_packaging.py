@@ -67,19 +67,61 @@ def test_every_requirement_has_a_tried_version_and_no_build():
     assert named <= pins.keys(), sorted(named - pins.keys())
     assert not any('+' in version for version in pins.values())
 
-def test_readme_is_what_the_generator_makes():
+@pytest.fixture(scope='module')
+def readme():
+    "The generator."
     sys.path.insert(0, str(ROOT/'.ci'))
     try: import readme
     finally: sys.path.pop(0)
+    return readme
+
+def test_readme_is_what_the_generator_makes(readme):
     text, pictures = readme.render(json.loads((ROOT/'nbs/index.ipynb').read_text(encoding='utf-8')))
-    assert (ROOT/'README.md').read_text(encoding='utf-8') == text, 'make readme'
+    pages = {Path('README.md'): text, **readme.part_pages()}
+    assert {path.parent.name for path in pages} == {'', *readme.PARTS}
+    for path, page in pages.items():
+        assert (ROOT/path).read_text(encoding='utf-8') == page, f'{path}: make readme'
+        for link in re.findall(r'\]\((?!#|\w+:)([^)]+)\)', page): assert (ROOT/path.parent/link).exists(), link
     for path, png in pictures.items(): assert (ROOT/path).read_bytes() == png, f'{path}: make readme'
-    for link in re.findall(r'\]\((?!#)([^)]+)\)', text): assert (ROOT/link).exists(), link
+    headings = {re.sub(r'[^\w -]', '', h.lower()).replace(' ', '-') for h in re.findall(r'^#+ (.+)$', text, re.M)}
+    assert set(re.findall(r'\]\(#([^)]+)\)', text)) <= headings
+
+def test_every_notebook_is_in_a_table(readme):
+    text = (ROOT/'README.md').read_text(encoding='utf-8')
+    for path in ROOT.glob('nbs/**/*.ipynb'):
+        name = path.relative_to(ROOT).as_posix()
+        if '.ipynb_checkpoints' not in path.parts: assert f']({name})' in text, name
+
+def test_a_part_without_a_word_is_an_error(readme, tmp_path):
+    (tmp_path/'nbs/stories').mkdir(parents=True)
+    (tmp_path/'nbs/stories/00_a.ipynb').write_text('{"cells": []}')
+    with pytest.raises(SystemExit, match='says nothing of nbs/stories'): readme.chapters(tmp_path)
+
+def test_readme_commands_name_what_exists():
+    "Notebooks, parameters, make targets and imported names, in README and tutorials."
+    import sslam_nb
+    text = readme_text = (ROOT/'README.md').read_text(encoding='utf-8')
+    for path in ROOT.glob('nbs/tutorials/*.ipynb'):
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        text += '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown')
+    commands = re.findall(r'papermill (?:--\S+ )?nbs/([\w/]+)\.ipynb([^`#\n]*)', text.replace('\\\n', ' '))
+    assert len(commands) > 10
+    for name, rest in commands:
+        cells = json.loads((ROOT/f'nbs/{name}.ipynb').read_text(encoding='utf-8'))['cells']
+        tagged = next(''.join(c['source']) for c in cells if 'parameters' in c['metadata'].get('tags', []))
+        assert set(re.findall(r'-p (\w+) ', rest)) <= set(re.findall(r'^(\w+):', tagged, re.M)), (name, rest)
+    targets = set(re.findall(r'^([a-z0-9_ -]+):.*##', (ROOT/'Makefile').read_text(), re.M))
+    targets = {word for line in targets for word in line.split()}
+    made = set(re.findall(r'(?:^|`)make ([\w-]+)', readme_text, re.M))
+    assert made and made <= targets, made - targets
+    for names in re.findall(r'^from sslam_nb import (.+)$', readme_text, re.M):
+        assert set(names.split(', ')) <= set(sslam_nb.__all__), names
 
 def test_readme_script_runs(tmp_path):
     "The README's script, word for word but for its scale."
-    script = re.search(r'```python\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)[1]
-    assert len(script.strip().splitlines()) <= 10 and 'epochs=5' in script
+    scripts = re.findall(r'```python\n(.*?)```', (ROOT/'README.md').read_text(encoding='utf-8'), re.S)
+    script = next(script for script in scripts if 'epochs=5' in script)
+    assert len(script.strip().splitlines()) <= 10
     small = 'seed=0, max_steps=2, n_clips=32, probe_clips=(24, 24), log_every=1'
     (tmp_path/'train.py').write_text(script.replace('seed=0', small))
     done = run(sys.executable, 'train.py', cwd=tmp_path)

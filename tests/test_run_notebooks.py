@@ -134,3 +134,12 @@ def test_wrong_parameters_of_an_evaluation(runs):
     for wrong, said in (("-p", "epoch", 5), "did you mean 'epochs'"), (("-p", "epochs", 0), "epochs=0 must be 1 or more"):
         done = papermill("finetune", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", "-p", "no_pretrained", "True", *wrong, values={})
         assert done.returncode != 0 and said in done.stderr.strip().splitlines()[-1], done.stderr[-1500:]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT/"nbs"/"tutorials").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_tutorial_is_true(path, tmp_path):
+    "From the first cell to the last, and it still prints what it shows."
+    command = [sys.executable, "-m", "papermill", str(path), str(tmp_path/"out.ipynb"), "--no-progress-bar"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert outputs(tmp_path/"out.ipynb") == outputs(path)
