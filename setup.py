@@ -21,6 +21,6 @@ setup(
     python_requires=f">={about['min_python']}",
     packages=find_packages(include=["sslam_nb", "sslam_nb.*"]),
     install_requires=about["requirements"].split(),
-    extras_require={"dev": about["dev_requirements"].split()},
+    extras_require={"dev": about["dev_requirements"].split(), "formats": about["formats_requirements"].split()},
     zip_safe=False,
 )

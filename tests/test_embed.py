@@ -119,7 +119,7 @@ def test_an_official_classifier_predicts_what_ours_does(tmp_path):
 def test_readme_example_runs_as_a_new_user_would_try_it(tmp_path):
     section = (ROOT/'README.md').read_text(encoding='utf-8').split('## Use a trained model')[1]
     script = re.search(r'```python\n(.*?)```', section, re.S)[1]
-    assert len([line for line in script.splitlines() if line.strip()]) == 5
+    assert len([line for line in script.splitlines() if line.strip()]) <= 5
     save_checkpoint(SSLAM(preset('stage2', 'tiny')), tmp_path/'runs/stage2/model.safetensors', step=1)
     soundfile.write(tmp_path/'recording.wav', noise(7, 44_100, 2).T, 44_100)
     check = '\nassert (clip.shape, frames.shape, len(times)) == ((128,), (44, 128), 44)'

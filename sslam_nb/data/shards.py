@@ -19,7 +19,7 @@ from webdataset import TarWriter
 from ..config import SpectrogramConfig
 from ..core import atomic_path, progress
 from .account import Account
-from .clips import BadClip, Clip
+from .clips import BadClip, Clip, fingerprint
 from ..spectrogram import kaldi_log_mel, resample
 from .clip_table import strings
 
@@ -73,17 +73,25 @@ def _write_shard(path:Path, clips:Iterator, first:int, index:dict[str, int], kin
 # %% ../../nbs/data/12_shards.ipynb #73916459
 def _same_plan(folder:Path, source, kind:str, spectrogram:SpectrogramConfig, shard_bytes:int)->dict:
     "Write down what is packed, or refuse a folder in which something else was."
-    plan = dict(kind=kind, source=source.name, checksum=source.checksum, clips=len(source),
+    plan = dict(kind=kind, source=source.name, checksum=source.checksum, content=_content(source), clips=len(source),
                 classes=list(source.classes), shard_bytes=shard_bytes, sample_rate=spectrogram.sample_rate,
                 n_mels=spectrogram.n_mels, target_frames=spectrogram.target_frames)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder/'plan.json').exists():
         then = json.loads((folder/'plan.json').read_text())
         if changed := [f'{k}={plan[k]} (there: {then.get(k)})' for k in plan if plan[k] != then.get(k)]:
-            raise ValueError(f"{folder} holds other shards: {', '.join(changed)}; choose another folder")
+            raise ValueError(f"{folder} holds other shards: {', '.join(changed)}; choose another folder, or remove it if "
+                             "labels or recordings were corrected")
     for left in folder.glob('.shard-*.tmp'): left.unlink()      # by a run that was killed
     with atomic_path(folder/'plan.json') as beside: beside.write_text(json.dumps(plan))
     return plan
+
+def _content(source)->str:
+    "What the files of a table are; a folder's checksum says it already."
+    table, digest = getattr(source, 'table', None), hashlib.sha256()
+    for path in table.paths if table is not None else ():
+        if (table.root/path).is_file(): digest.update(fingerprint(table.root/path).encode())
+    return digest.hexdigest()[:12] if table is not None else ''
 
 # %% ../../nbs/data/12_shards.ipynb #c56f44f0
 KINDS = ('flac', 'log_mel')

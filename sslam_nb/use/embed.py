@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core import evaluating
+from ..data.clips import LOUDEST
 from ..config import SpectrogramConfig
 from ..encoder import AudioViT
 from ..spectrogram import fit_frames, kaldi_log_mel, normalize, resample
@@ -28,6 +29,9 @@ def as_clips(
     wave, # Clip (n,) or (n, channels), or batch (B, n), (B, channels, n) or list of clips; NumPy or torch
 )->tuple[list[Tensor], bool]: # Mono clips (n,), float32, on the CPU; whether they came as a batch
     "Take apart whatever a user may have, or say what is wrong with it (ours)."
+    if isinstance(wave, tuple) and len(wave) == 2 and np.ndim(wave[1]) == 0 and np.ndim(wave[0]):
+        raise ValueError(f"this is a pair of a wave and {wave[1]}, as librosa.load gives it; give the wave and its sample "
+                         "rate as two arguments")
     if many := isinstance(wave, (list, tuple)): clips = [_tensor(clip) for clip in wave]
     else:
         wave = _tensor(wave)
@@ -57,6 +61,9 @@ def _mono(clip:Tensor, name:str)->Tensor:
                          f"{MAX_CHANNELS} channels")
     if bad := (~clip.isfinite()).sum().item():
         raise ValueError(f"{name} holds NaN or infinity in {bad} of {len(clip)} samples; repair or drop it")
+    if (peak := clip.abs().max().item()) > LOUDEST:
+        raise ValueError(f"the samples of {name} reach {peak:.0f}, like 16-bit integers; divide them by 32768, so that they "
+                         "lie in [-1, 1]")
     return clip.float()
 
 # %% ../../nbs/use/00_embed.ipynb #cd7fa737
