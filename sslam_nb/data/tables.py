@@ -161,10 +161,9 @@ def label_separator(
     if separator is not None: return separator
     plain = [cell for cell in cells if not _is_list(cell)]
     occurs = [mark for mark in ('\n', ';', '|', ',') if any(mark in cell for cell in plain)]
-    if occurs[:2] == [';', '|'] or occurs[:3] == ['\n', ';', '|']:
+    if occurs[:2] == [';', '|']:
         raise ValueError("some cells hold ; and some hold |: say which separates labels, "
                          "separator=';' or separator='|'")
-    if occurs[:1] == ['\n'] and len(occurs) > 1: return '\n' + occurs[1]
     return occurs[0] if occurs else ''
 
 def _is_list(cell:str)->bool: return cell[:1] + cell[-1:] in ('[]', '()', '{}') and len(cell) > 1
