@@ -18,7 +18,7 @@ from .jobs import Job, lineage
 from ..data.registry import find_dataset
 from ..reports.results import read_records
 from .runner import missing
-from ..reports.tasks import open_task
+from ..evaluation.tasks import open_task
 
 # %% ../../nbs/evidence/04_plan.ipynb #e5a6c006
 def clips_per_update(
