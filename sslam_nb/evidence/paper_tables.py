@@ -40,8 +40,8 @@ def _needed(jobs)->str:
     folders = (getattr(job.cfg, 'data', None) for job in todo if job.task in ('finetune', 'linear'))
     gone = sorted({Path(folder).name for folder in folders if folder and not project_path(folder).is_dir()})
     if not gone: return ''
-    return (f"{', '.join(gone)} not found; to run what has no record, name the folder that holds them: "
-            "-p real FOLDER")
+    return (f"{', '.join(gone)} not found, so the plan may lack their updates; to run what has no record, "
+            "name the folder that holds them: -p real FOLDER")
 
 def carry_out(
     cells,                # Function (size, seeds) -> list of Cells

@@ -31,7 +31,7 @@ def clips_per_update(
 def updates(
     job:Job,      # Any
 )->int:           # Optimiser steps
-    "How many updates a job makes (Tables 7 and 8)."
+    "How many updates a job makes (Tables 7 and 8); 0 where the size of its set is not known."
     cfg = job.cfg
     if isinstance(cfg, PretrainConfig):
         return min(cfg.epochs*-(-cfg.n_clips//clips_per_update(cfg)), cfg.max_steps or 2**60)
@@ -39,7 +39,7 @@ def updates(
     stated = find_dataset(cfg.dataset).clips
     here = cfg.data and project_path(cfg.data).is_dir()
     n = len(open_task(cfg).train) if here else stated.get('train', stated.get('all', 0)*4//5)
-    return run_length(cfg, n)[0]
+    return run_length(cfg, n)[0] if n else 0
 
 # %% ../../nbs/evidence/04_plan.ipynb #a10a275e
 def mixed_share(

@@ -38,11 +38,13 @@ from ..training.weights import read_header
 # %% ../../nbs/reports/03_runs.ipynb #1afedd17
 def notebook_parameters(
     namespace:dict, # `globals()` of a run notebook, straight after its parameter cells
-)->dict:            # Names and values of the literals set so far
+    known=(),       # Names that are parameters whatever their value is
+)->dict:            # Names and values of these, and of all other literals set so far
     "What the `parameters` cell and papermill's `-p` have set, misspelt names included."
     shell = ('In', 'Out', 'exit', 'quit', 'open', 'get_ipython')
-    return {name: value for name, value in namespace.items() if not name.startswith('_') and name not in shell
-            and (value is None or isinstance(value, (bool, int, float, str, list, tuple, dict)))}
+    plain = lambda value: value is None or isinstance(value, (bool, int, float, str, list))
+    return {name: value for name, value in namespace.items() if name in known
+            or plain(value) and not name.startswith('_') and name not in shell}
 
 # %% ../../nbs/reports/03_runs.ipynb #a8d9066d
 class Parameter(NamedTuple):
@@ -105,7 +107,8 @@ def read_parameters(
     *kinds:type,    # Config dataclasses and NamedTuples of options that the parameters belong to
 )->dict:            # Names and values, each of its type; names that nobody knows stay as they are
     "The parameters of any notebook (ours)."
-    known, found = parameter_types(*kinds), notebook_parameters(namespace)
+    known = parameter_types(*kinds)
+    found = notebook_parameters(namespace, known)
     first = namespace.setdefault('_first', set(found)) if 'In' in namespace else found
     return {name: read_value(name, value, known[name]) if name in known else value
             for name, value in found.items() if name in known or name in first}
