@@ -15,9 +15,10 @@ PIP_ARGS ?=
 ARGS     ?=
 # Options for pytest, e.g. make test TESTS='-k house'
 TESTS    ?=
-# For make reproduce-tiny: seeds of each cell (empty: as each notebook has it), and a folder with esc10, fsdd, esc10_mixtures where there is one
+# For make reproduce-tiny: seeds of each cell (empty: as each notebook has it), and the folder that holds esc10, fsdd and esc10_mixtures
+# (empty: the tables of real clips are left out)
 SEEDS    ?=
-REAL     ?= ../shared/data
+REAL     ?=
 WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
 
 # What the last cell of an executed notebook printed: where checkpoint, metrics and record are
@@ -34,8 +35,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test readme clean
 
 help: ## This list
-	@grep -E '^[a-z0-9 ]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
-		printf 'make %-16s %s\n' "$$targets" "$$text"; done
+	@grep -E '^[a-z0-9_ -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
+		for target in $$targets; do printf 'make %-16s %s\n' "$$target" "$$text"; done; done
 
 env: $(STAMP) ## Make .venv from constraints.txt (about two minutes, 2.2 GB with a CPU build of torch)
 
@@ -57,8 +58,8 @@ stage1 stage2 finetune linear_eval: env ## Pre-train, or judge on labels; result
 tables: env ## Render every table and figure of the paper from the committed records, without training
 	@OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS)
 
-reproduce-tiny: env ## Run every experiment of the paper at tiny that has no record. Options: SEEDS=5 REAL=../shared/data
-	@python .ci/reproduce.py tiny $(WORKERS) $(REAL) $(SEEDS)
+reproduce-tiny: env ## Run every experiment of the paper at tiny that has no record. Options: SEEDS=5 REAL=FOLDER
+	@python .ci/reproduce.py tiny $(WORKERS) "$(REAL)" $(SEEDS)
 
 lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
 	jupyter lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)

@@ -1,7 +1,7 @@
 """Run every experiment of the paper that has no record: python .ci/reproduce.py SIZE PROCESSES REAL [SEEDS]
 
 First the plan of each table, from its notebook with dry_run; then the runs. What tables share is run once, and what was
-interrupted goes on. Without the folder REAL the tables of real clips are left out."""
+interrupted goes on. REAL is the folder of the real clips; without one ('') their tables are left out."""
 import json, subprocess, sys
 from pathlib import Path
 
@@ -27,10 +27,11 @@ def printed(path):
                 yield ''.join(output.get('text', output.get('data', {}).get('text/plain', '')))
 
 def main(size, processes, real, seeds=''):
-    names, have = ORDER, (ROOT/real).is_dir()
-    if not have:
-        names = [name for name in names if 'real:' not in parameters(name)]
-        print(f'no folder {real}: {", ".join(sorted(set(ORDER) - set(names)))} left out; name it: make reproduce-tiny REAL=...')
+    if real and not (ROOT/real).is_dir(): sys.exit(f'REAL={real}: there is no such folder')
+    names = [name for name in ORDER if real or 'real:' not in parameters(name)]
+    if left_out := [name for name in ORDER if name not in names]:
+        print(f'{", ".join(left_out)} need real clips and are left out; to include them, name the folder that holds esc10, fsdd and '
+              'esc10_mixtures: make reproduce-tiny REAL=FOLDER')
     for given in ([('dry_run', True)], [('run', True)]):
         for name in names:
             own = [('real', real)] if 'real:' in parameters(name) else []

@@ -11,7 +11,8 @@ from sslam_nb.config import override, preset
 from sslam_nb.evaluation.recipes import cacheable
 from sslam_nb.training.weights import save_checkpoint
 from sslam_nb.sslam import SSLAM
-from sslam_nb.reports.tasks import configure_task, measure, open_task, record_task
+from sslam_nb.evaluation.tasks import measure, open_task
+from sslam_nb.reports.judging import configure_task, record_task
 
 PLAIN = [f"{label},{side}" for side in ("train", "train", "valid", "test", "test") for label in ("bell", "owl")]
 FOLDS = [f"{label},{fold}" for fold in (1, 1, 2, 2) for label in ("bell", "owl")]
@@ -60,7 +61,7 @@ def stop_at(patch, update): # the first that is not made
     (PLAIN, "split", SOUNDSCAPES | dict(n_clips=[12]), "n_clips=.* must be two numbers, to train and to test on"),
     (PLAIN, "split", SOUNDSCAPES | dict(weighted_clips=6), "weighted_clips=6: soundscapes has no table of labels; set 0"),
     (PLAIN, "split", dict(seed=-1), "seed=-1 must be 0 or more"),
-    *((PLAIN, "split", {switch: "false"}, f"{switch}='false' must be True or False") for switch in ("resume", "train", "augment")),
+    *((PLAIN, "split", {switch: "perhaps"}, f"{switch}='perhaps' must be true or false") for switch in ("resume", "train", "augment")),
     (PLAIN[:6] + [",test"], "split", {}, "the split test .*has no labels; fill the column labels")])
 def test_refused_before_the_first_update(rows, columns, changes, said, tmp_path, monkeypatch):
     stop_at(monkeypatch, 0)

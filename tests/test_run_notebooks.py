@@ -43,8 +43,10 @@ def outputs(path):
 
 def test_stage1_then_stage2(runs):
     folder, name = runs
-    done = papermill("stage1", folder/"stage1.ipynb", "-p", "epochs", 2, "-p", "run_name", f"{name}-1", "-p", "device", "cpu")
+    done = papermill("stage1", folder/"stage1.ipynb", "-p", "epochs", 2, "-p", "run_name", f"{name}-1", "-p", "device", "cpu", "-p", "probe",
+                     "false", "-p", "resume", "no", "-p", "probe_clips", "[48,32]")
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "probe" not in json.loads((ROOT/"runs"/f"{name}-1"/"record.json").read_text())["metrics"]
     checkpoint = ROOT/"runs"/f"{name}-1"/"model.safetensors"
     done = papermill("stage2", folder/"stage2.ipynb", "-p", "epochs", 5, "-p", "run_name", f"{name}-2", "-p", "device", "cpu",
                      "-p", "init", checkpoint, "-p", "clones", 3)
@@ -62,7 +64,7 @@ def test_stage1_then_stage2(runs):
 @pytest.mark.parametrize("wrong, said", [
     (("-p", "epoch", 5), "did you mean 'epochs'"), (("-p", "variant", "SLAM"), "is not one of MB-UA"),
     (("-p", "data", "no/such/folder"), "no/such/folder"), (("-p", "init", "runs/none.safetensors"), "no checkpoint at"),
-    (("-p", "mix_op", "min"), "mix_op"), (("-p", "device", "tpu"), "device='tpu'")])
+    (("-p", "mix_op", "min"), "mix_op"), (("-p", "device", "tpu"), "device='tpu'"), (("-p", "resume", "maybe"), "resume='maybe' must be")])
 def test_wrong_parameters_stop_with_one_clear_error(runs, wrong, said):
     done = papermill("stage2", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", *wrong)
     assert done.returncode != 0

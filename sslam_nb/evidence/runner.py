@@ -27,7 +27,7 @@ from ..reports.results import RunRecord, make_record, read_records, write_record
 from ..data.clips import Clip
 from ..data.soundscapes import SoundscapeDataset
 from ..training.state import latest_state
-from ..reports.tasks import measure, open_task, quick_probe, with_statistics
+from ..evaluation.tasks import measure, open_task, quick_probe, with_statistics
 
 # %% ../../nbs/evidence/03_runner.ipynb #c506d3ad
 class Rendered:
