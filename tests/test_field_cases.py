@@ -1,12 +1,12 @@
 "Inputs from public bug reports, one small test each; the source stands in the comment above."
-import collections, datetime, io, os, shutil, signal, types, warnings
+import collections, datetime, io, os, shutil, signal, types
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from sslam_nb import AudioFolder, Classifier, ProbeData, embed, load_official, open_data, override, pack_shards, predict, preset
+from sslam_nb import AudioFolder, Classifier, ProbeData, embed, load_official, open_data, override, pack_shards, preset
 from sslam_nb.config import EncoderConfig
 from sslam_nb.data.access import describe, open_tables
 from sslam_nb.data.annotations import read_events
