@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..config import SpectrogramConfig
 from ..core import import_torchaudio
-from .recipes import AugmentConfig
 from ..data.loading import on_device
+from .recipes import AugmentConfig
 
 # %% ../../nbs/evaluation/04_augment.ipynb #8fddc160
 def roll_and_gain(
