@@ -225,7 +225,8 @@ def pretrain(
         return finished_run(cfg, source, folder, accelerator.device)
     set_seed(cfg.seed)
     model = SSLAM(cfg)
-    start = initialise(model, init) if init and not (resume and latest_state(folder)) else 'random weights'
+    if resume and latest_state(folder): start = 'not recorded'           # unless the state says it
+    else: start = initialise(model, init) if init else 'random weights'
     recipe = cfg.optim
     groups = param_groups(model, recipe.weight_decay, recipe.decay_norms)
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
