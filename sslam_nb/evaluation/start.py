@@ -39,7 +39,7 @@ def _check_fit(sizes:EncoderConfig, n_mels:int, cfg:SpectrogramConfig, name:str)
     size, frames, longest = sizes.patch_size, cfg.target_frames, sizes.max_time_patches*sizes.patch_size
     rules = [(n_mels != cfg.n_mels, f"has {n_mels} mel bins and the recipe has n_mels={cfg.n_mels}"),
              (frames % size, f"has patch_size={size}, and target_frames={frames} is no multiple of it"),
-             (frames > longest, f"has positions for {longest} frames and the recipe has target_frames={frames}")]
+             (frames > longest, f"has positions for {longest} frames, fewer than target_frames={frames}")]
     for broken, said in rules:
         if broken: raise ValueError(f"{name} {said}; choose another checkpoint or change that value")
 

@@ -63,7 +63,8 @@ class HubModel(PyTorchModelHubMixin, library_name='sslam_nb', pipeline_tag='feat
         path = find_checkpoint(pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir,
                                token=token, force_download=force_download, local_files_only=local_files_only)
         try: cfg = read_header(path)[0]
-        except ValueError as error: raise ValueError(f"{error} (files of the authors: load_checkpoint)") from None
+        except ValueError as error:
+            raise ValueError(f"{error}; files of the authors are read by load_checkpoint") from None
         return fill(cls(cfg), path)
 
     def save_pretrained(self, save_directory:str|Path, **options):

@@ -54,8 +54,8 @@ def official_name(
 _STEMS = {'pretrained': _IMAGE, 'finetuned': 'model.' + _IMAGE,
           'hub': ('model.local_encoder.', 'model.extra_tokens', 'model.pre_norm.')}
 
-_LOOKED_FOR = ("Looked for: a file of sslam_nb (safetensors with its header, pre-trained or fine-tuned), fairseq's "
-               "layout (of either sort), and the authors' layout on the Hugging Face Hub")
+_LOOKED_FOR = ("Looked for: a file of sslam_nb (safetensors with its header, pre-trained or fine-tuned), "
+               "fairseq's layout (of either sort), and the authors' layout on the Hugging Face Hub")
 
 def _read(path:Path)->tuple[dict, str, dict]:
     "Tensors by key, teacher's keys with `_ema.` before them; layout; what `export_official` added to `cfg`."

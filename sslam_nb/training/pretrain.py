@@ -47,7 +47,7 @@ def is_decayed(
     weight:torch.Tensor,    # A trainable tensor
     decay_norms:bool=False, # True: every tensor is, as in the official code by accident
 )->bool:                    # Whether weight decay applies
-    "Tensors of two and more dimensions are decayed, biases and norms are not (intention of the official code)."
+    "Two and more dimensions are decayed, biases and norms are not (as the official code intends)."
     return weight.ndim > 1 or decay_norms
 
 def param_groups(
