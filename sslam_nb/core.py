@@ -104,8 +104,8 @@ def atomic_path(
             with open(beside, 'rb+') as file: os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        raise OSError(f"could not write {path} ({error.strerror or error}); free some space or choose "
-                      "another run_name; what was there before is untouched") from error
+        raise OSError(f"could not write {path} ({error.strerror or error}); what was there is untouched; "
+                      "free some space or choose another run_name") from error
     finally:
         if beside.is_dir(): shutil.rmtree(beside)
         else: beside.unlink(missing_ok=True)

@@ -33,8 +33,7 @@ def add_noise(
     log_mel:Tensor,          # Normalised (B, T, F)
     rng:np.random.Generator, # Draws level, noise and shift
 )->Tensor:                   # (B, T, F)
-    "U[0, 1) times a level below 0.1, then a shift of -10 to 9 frames "
-    "(\"Noise Augmentation\"; official code)."
+    "Uniform noise, then a shift of -10 to 9 frames (Table 7, \"Noise Augmentation\"; official code)."
     B, T, F = log_mel.shape
     level = torch.from_numpy(rng.random((B, 1, 1), np.float32)/10).to(log_mel)
     noisy = log_mel + level*torch.from_numpy(rng.random((B, T, F), np.float32)).to(log_mel)

@@ -84,14 +84,14 @@ def check_task(
         if table is not None and cfg.metric == 'accuracy':
             if (odd := np.flatnonzero(np.diff(table.label_starts) != 1)).size:
                 many = len(table.labels_of(odd[0]))
-                raise ValueError(f"{table.paths[odd[0]]} ({name}) has {many} labels; {source.name} is judged "
-                                 "by accuracy, which wants one")
+                raise ValueError(f"{table.paths[odd[0]]} ({name}) has {many} labels; "
+                                 f"{source.name} is judged by accuracy, which wants one")
     if len(task.train.classes) < 2:
         raise ValueError(f"{task.train.name} has one class only, {', '.join(task.train.classes)}: "
                          "nothing can be told apart; give a set with two classes or more")
     if cfg.weighted_clips and getattr(task.train, 'table', None) is None:
-        raise ValueError(f"{task.train.name} has no table of labels to draw by; set weighted_clips=0, "
-                         f"not {cfg.weighted_clips}")
+        missing = f"{task.train.name} has no table of labels"
+        raise ValueError(f"weighted_clips={cfg.weighted_clips}: {missing}; set 0")
     if unheard := _unheard(task): print('no training clip has the class', ', '.join(unheard))
     if cfg.report == 'valid' and task.valid is None:
         raise ValueError(f"{task.train.name} has no validation split; choose report=last")

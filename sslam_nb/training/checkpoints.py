@@ -47,8 +47,8 @@ def load_classifier(
     "Load a fine-tuned model, ours or official (ours)."
     model = load_checkpoint(name, **download)
     if isinstance(model, Classifier): return model
-    raise ValueError(f"{name} holds no classifier but a pre-trained {type(model).__name__}, which "
-                     "load_checkpoint gives; fine-tune it first, or give a fine-tuned checkpoint")
+    raise ValueError(f"{name} holds no classifier but a pre-trained {type(model).__name__} "
+                     "(load_checkpoint gives it); fine-tune it first, or give a fine-tuned checkpoint")
 
 def load_official(
     name:str|Path,        # As for `load_checkpoint`

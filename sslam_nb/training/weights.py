@@ -69,8 +69,8 @@ def read_header(
     path, header = project_path(path), file_header(path)
     beside = path.with_name('config.json')
     if 'config' not in header and not beside.is_file():
-        raise ValueError(f"{path} is a safetensors file, but not one of sslam_nb: it has no config in its "
-                         "header and no config.json beside it")
+        raise ValueError(f"{path} is a safetensors file, but not one of sslam_nb: "
+                         "it has no config in its header and no config.json beside it")
     source = path if 'config' in header else beside
     try: cfg = override(PretrainConfig(), **header.get('config') or json.loads(beside.read_text('utf-8')))
     except (ValueError, TypeError) as error:
