@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'RANGES', 'SpectrogramConfig', 'EncoderConfig', 'DecoderConfig',
-           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'PretrainConfig', 'flatten', 'override', 'preset']
+           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'flatten', 'PretrainConfig', 'override', 'preset']
 
 # %% ../nbs/01_config.ipynb #82ca16d0
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -108,6 +108,26 @@ class OptimConfig:
     ema_end:float = 0.99999     # Teacher decay after the ramp; official code
     ema_share:float = 100/200   # Ramp's steps / all steps; official code: 100 000 updates; stage 1: 100/400
 
+# %% ../nbs/01_config.ipynb #596be129
+def flatten(
+    cfg,    # A config
+)->dict:    # Every field by its plain name, nested groups included
+    "All values of a config in one dictionary, in order."
+    flat = {}
+    for f in fields(cfg):
+        value = getattr(cfg, f.name)
+        flat |= flatten(value) if is_dataclass(value) else {f.name: value}
+    return flat
+
+# %% ../nbs/01_config.ipynb #3699e338
+_INF = float('inf')
+RANGES = {name: limits for limits, names in {
+    (1, _INF): 'batch_size clones rows_per_clip epochs max_steps n_clips log_every save_every depth n_heads '
+               'patch_size decoder_depth decoder_groups mask_block',
+    (0, _INF): 'workers max_bad unmixed_frames noise_std weight_decay lr min_lr mixit_sources',
+    (0, 1): 'mix_share warmup_share ema_start ema_end ema_share drop_path', (0.01, 0.99): 'mask_ratio',
+    (1e-6, _INF): 'std clip_norm'}.items() for name in names.split()}
+
 # %% ../nbs/01_config.ipynb #9a0cbbbd
 @dataclass(frozen=True)
 class PretrainConfig:
@@ -156,26 +176,6 @@ class PretrainConfig:
         "Patches along time and along mel: (64, 8) for a 10-s clip."
         size = self.encoder.patch_size
         return self.spectrogram.target_frames//size, self.spectrogram.n_mels//size
-
-# %% ../nbs/01_config.ipynb #596be129
-def flatten(
-    cfg,    # A config
-)->dict:    # Every field by its plain name, nested groups included
-    "All values of a config in one dictionary, in order."
-    flat = {}
-    for f in fields(cfg):
-        value = getattr(cfg, f.name)
-        flat |= flatten(value) if is_dataclass(value) else {f.name: value}
-    return flat
-
-# %% ../nbs/01_config.ipynb #3699e338
-_INF = float('inf')
-RANGES = {name: limits for limits, names in {
-    (1, _INF): 'batch_size clones rows_per_clip epochs max_steps n_clips log_every save_every depth n_heads '
-               'patch_size decoder_depth decoder_groups mask_block',
-    (0, _INF): 'workers max_bad unmixed_frames noise_std weight_decay lr min_lr mixit_sources',
-    (0, 1): 'mix_share warmup_share ema_start ema_end ema_share drop_path', (0.01, 0.99): 'mask_ratio',
-    (1e-6, _INF): 'std clip_norm'}.items() for name in names.split()}
 
 # %% ../nbs/01_config.ipynb #9057dc13
 def _check_run(cfg:PretrainConfig):

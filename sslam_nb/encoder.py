@@ -124,6 +124,21 @@ class Encoded(NamedTuple):
         "The patches' outputs (B, N, D)."
         return self.tokens[:, 1:]
 
+# %% ../nbs/05_encoder.ipynb #002d347a
+def _init_linear(module:nn.Module):
+    "Weights N(0, 0.02), biases 0 (official code)."
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+# %% ../nbs/05_encoder.ipynb #47fc90d0
+def _check_clips(log_mel:Tensor, limit:int, n_mels:int):
+    "Refuse clips that are laid out otherwise or longer than the position table."
+    if log_mel.ndim != 3 or log_mel.shape[2] != n_mels:
+        raise ValueError(f"log_mel of shape {tuple(log_mel.shape)} must be (clips, frames, {n_mels})")
+    if log_mel.shape[1] > limit:
+        raise ValueError(f"{log_mel.shape[1]} frames exceed the position table ({limit}); cut the clip")
+
 # %% ../nbs/05_encoder.ipynb #efb41b38
 class AudioViT(nn.Module):
     "ViT over log-mel patches: the encoder of student and teacher (Section 4.2)."
@@ -170,18 +185,3 @@ class AudioViT(nn.Module):
         "Encode clips, whole or masked."
         patches = self.embed(log_mel)
         return self.encode(patches if mask is None else gather_visible(patches, visible_index(mask)))
-
-# %% ../nbs/05_encoder.ipynb #47fc90d0
-def _check_clips(log_mel:Tensor, limit:int, n_mels:int):
-    "Refuse clips that are laid out otherwise or longer than the position table."
-    if log_mel.ndim != 3 or log_mel.shape[2] != n_mels:
-        raise ValueError(f"log_mel of shape {tuple(log_mel.shape)} must be (clips, frames, {n_mels})")
-    if log_mel.shape[1] > limit:
-        raise ValueError(f"{log_mel.shape[1]} frames exceed the position table ({limit}); cut the clip")
-
-# %% ../nbs/05_encoder.ipynb #002d347a
-def _init_linear(module:nn.Module):
-    "Weights N(0, 0.02), biases 0 (official code)."
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..config import SpectrogramConfig
 from ..core import import_torchaudio
-from .recipes import AugmentConfig
 from ..data.loading import on_device
+from .recipes import AugmentConfig
 
 # %% ../../nbs/evaluation/04_augment.ipynb #8fddc160
 def roll_and_gain(
@@ -33,8 +33,7 @@ def add_noise(
     log_mel:Tensor,          # Normalised (B, T, F)
     rng:np.random.Generator, # Draws level, noise and shift
 )->Tensor:                   # (B, T, F)
-    "U[0, 1) times a level below 0.1, then a shift of -10 to 9 frames "
-    "(\"Noise Augmentation\"; official code)."
+    "Uniform noise, then a shift of -10 to 9 frames (Table 7, \"Noise Augmentation\"; official code)."
     B, T, F = log_mel.shape
     level = torch.from_numpy(rng.random((B, 1, 1), np.float32)/10).to(log_mel)
     noisy = log_mel + level*torch.from_numpy(rng.random((B, T, F), np.float32)).to(log_mel)

@@ -14,12 +14,12 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional as F
 
-from .augment import augment
-from ..training.classifier import Classifier
 from ..core import step_generator
-from .recipes import DownstreamConfig
 from ..data.loading import BatchOrder
-from ..training.pretrain import cosine_warmup
+from .augment import augment
+from .recipes import DownstreamConfig
+from ..training.classifier import Classifier
+from ..training.pretrain import cosine_warmup, is_decayed
 
 # %% ../../nbs/evaluation/05_update.ipynb #18f9459f
 def layer_groups(
@@ -32,7 +32,7 @@ def layer_groups(
         if not p.requires_grad: continue
         words = name.split('.')
         factor = cfg.layer_decay**(depth - int(words[2])) if words[:2] == ['encoder', 'blocks'] else 1.0
-        decay = cfg.weight_decay if p.ndim > 1 or cfg.decay_norms else 0.0
+        decay = cfg.weight_decay if is_decayed(p, cfg.decay_norms) else 0.0
         key = (factor, decay)
         groups.setdefault(key, dict(params=[], factor=factor, weight_decay=decay))['params'].append(p)
     return list(groups.values())
@@ -110,8 +110,9 @@ def learn(
     with accelerator.autocast(): logits = model.score(x) if 'vector' in batch else model(x)
     loss = classification_loss(logits, target, cfg.loss, cfg.label_smoothing)
     if not math.isfinite(value := loss.item()):
-        raise FloatingPointError(f"the loss is {value} at step {step} on {', '.join(batch['clip_id'][:4])} "
-                                 "...; try a lower lr or precision=no")
+        first = ', '.join(batch['clip_id'][:4])
+        raise FloatingPointError(f"the loss is {value} at step {step} on the clips {first} ...; "
+                                 "try a lower lr or precision=no")
     optimizer.zero_grad(set_to_none=True)
     accelerator.backward(loss)
     optimizer.step()

@@ -47,8 +47,8 @@ def load_classifier(
     "Load a fine-tuned model, ours or official (ours)."
     model = load_checkpoint(name, **download)
     if isinstance(model, Classifier): return model
-    raise ValueError(f"{name} holds no classifier but a pre-trained {type(model).__name__}, which "
-                     "load_checkpoint gives; fine-tune it first, or give a fine-tuned checkpoint")
+    raise ValueError(f"{name} holds no classifier but a pre-trained {type(model).__name__} "
+                     "(load_checkpoint gives it); fine-tune it first, or give a fine-tuned checkpoint")
 
 def load_official(
     name:str|Path,        # As for `load_checkpoint`
@@ -89,11 +89,12 @@ def initialise(
     origin = getattr(found, 'provenance', None) or {}
     kind = origin.get('layout') or ('ours' if whole else 'ours, fine-tuned')
     teacher = origin.get('teacher', "the file's EMA") if whole else 'a copy of the student'
-    return f"student from {name} ({kind}), decoder {'from there too' if whole else 'new'}, teacher: {teacher}"
+    decoder = "the file's decoder" if whole else "a new decoder"
+    return f"student from {name} ({kind}), {decoder}, teacher: {teacher}"
 
 # %% ../../nbs/training/06_checkpoints.ipynb #01ad162c
 def _copy(source, target):
     "All weights, but for positions, which each model computes for its own longest clip."
     weights = {name: value for name, value in source.state_dict().items() if name != 'pos_embed'}
     missing, unexpected = target.load_state_dict(weights, strict=False)
-    if set(missing) - {'pos_embed'} or unexpected: raise ValueError(f"weights do not fit: {missing} {unexpected}")
+    if odd := {*missing, *unexpected} - {'pos_embed'}: raise ValueError(f"weights do not fit: {sorted(odd)}")

@@ -49,24 +49,24 @@ def find_checkpoint(
     beside = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
     if near := get_close_matches(local.name, beside, 3): looked += f" (near it: {', '.join(near)})"
     if word.lower().endswith(SUFFIXES): raise FileNotFoundError(looked)
+    looked += ", neither file nor folder"
     if not re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', word):
-        raise FileNotFoundError(f"{looked}, neither file nor folder, and {word!r} does not name a repository "
-                                "of the Hugging Face Hub either (owner/name)")
-    try: return _from_hub(word, download)
+        raise FileNotFoundError(f"{looked}; nor is {word!r} the name of a repository on the Hub (owner/name)")
+    try: folder = _from_hub(word, download)
     except (OSError, ValueError) as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
-        raise FileNotFoundError(f"{looked}, neither file nor folder, and the Hugging Face Hub gave no "
-                                f"repository {word!r} ({reason}). Check the name; where there is no network, "
-                                "or HF_HUB_OFFLINE is set, download its folder elsewhere, copy it here and "
-                                "give the path") from None
+        raise FileNotFoundError(
+            f"{looked}, and the Hugging Face Hub gave no repository {word!r} ({reason}). Check the name. "
+            "Without a network, or with HF_HUB_OFFLINE set: download the repository elsewhere, copy it here "
+            "and give the path of its folder") from None
+    return in_folder(folder)
 
 def _from_hub(name:str, download:dict)->Path:
-    "The checkpoint of a repository, in the Hub's cache."
-    folder = Path(snapshot_download(name, allow_patterns=['config.json', '*.safetensors'], **download))
-    if not any(folder.glob('*.safetensors')):
-        patterns = [f'*{suffix}' for suffix in SUFFIXES]
-        folder = Path(snapshot_download(name, allow_patterns=patterns, **download))
-    return in_folder(folder)
+    "A repository's folder in the Hub's cache, with configuration and weights."
+    folder = snapshot_download(name, allow_patterns=['config.json', '*.safetensors'], **download)
+    if not any(Path(folder).glob('*.safetensors')):
+        folder = snapshot_download(name, allow_patterns=[f'*{suffix}' for suffix in SUFFIXES], **download)
+    return Path(folder)
 
 # %% ../../nbs/training/03_find.ipynb #bca80432
 def newest_checkpoint(

@@ -62,7 +62,10 @@ class HubModel(PyTorchModelHubMixin, library_name='sslam_nb', pipeline_tag='feat
         "Load from a file, a folder or a repository: on the CPU, in evaluation mode, or one clear error."
         path = find_checkpoint(pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir,
                                token=token, force_download=force_download, local_files_only=local_files_only)
-        return fill(cls(read_header(path)[0]), path)
+        try: cfg = read_header(path)[0]
+        except ValueError as error:
+            raise ValueError(f"{error}; files of the authors are read by load_checkpoint") from None
+        return fill(cls(cfg), path)
 
     def save_pretrained(self, save_directory:str|Path, **options):
         "Write the folder; `model_card_kwargs` are further rows of the card, `push_to_hub=True` uploads it."

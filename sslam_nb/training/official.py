@@ -54,9 +54,15 @@ def official_name(
 _STEMS = {'pretrained': _IMAGE, 'finetuned': 'model.' + _IMAGE,
           'hub': ('model.local_encoder.', 'model.extra_tokens', 'model.pre_norm.')}
 
+_LOOKED_FOR = ("Looked for: a file of sslam_nb (safetensors with its header, pre-trained or fine-tuned), "
+               "fairseq's layout (of either sort), and the authors' layout on the Hugging Face Hub")
+
 def _read(path:Path)->tuple[dict, str, dict]:
     "Tensors by key, teacher's keys with `_ema.` before them; layout; what `export_official` added to `cfg`."
     with open(path, 'rb') as file: start = file.read(9)
+    if start[8:] != b'{' and start[:1] not in (b'P', b'\x80'):
+        found = f"begins with {start!r}, as neither safetensors nor torch.save does" if start else "is empty"
+        raise ValueError(f"{path} is not a readable checkpoint: it {found}. {_LOOKED_FOR}")
     try: content = load_file(path) if start[8:] == b'{' else read_pickle(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable checkpoint ({error}); it may be cut short") from None
@@ -70,10 +76,8 @@ def _read(path:Path)->tuple[dict, str, dict]:
     for layout, stem in _STEMS.items():
         if any(key.startswith(stem) for key in state): return state, layout, settings
     first = ', '.join(list(state)[:3])
-    raise ValueError(f"{path} is of another architecture: none of its {len(state)} keys is an encoder's, the "
-                     f"first are {first}. Looked for: a file of sslam_nb (safetensors with its header, "
-                     "pre-trained or fine-tuned), fairseq's layout (of either sort), and the authors' layout "
-                     "on the Hugging Face Hub")
+    raise ValueError(f"{path} is of another architecture: none of its {len(state)} keys is an encoder's, "
+                     f"the first are {first}. {_LOOKED_FOR}")
 
 # %% ../../nbs/training/05_official.ipynb #b1fc329c
 def _config(state:dict, layout:str, settings:dict, path:Path)->PretrainConfig:
@@ -120,9 +124,10 @@ def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:P
     return ours
 
 # %% ../../nbs/training/05_official.ipynb #7025a6a4
-_SAID = {('pretrained', False): 'official (fairseq, pre-trained)',
-         ('finetuned', True): 'official (fairseq, fine-tuned)',
-         ('hub', False): 'official (Hub, pre-trained)', ('hub', True): 'official (Hub, fine-tuned)'}
+_SAID = {('pretrained', False): "official, fairseq's layout, pre-trained",
+         ('finetuned', True): "official, fairseq's layout, fine-tuned",
+         ('hub', False): "official, the Hub's layout, pre-trained",
+         ('hub', True): "official, the Hub's layout, fine-tuned"}
 _TEACHERS = {(True, True): "the file's EMA", (True, False): 'a copy of the student, as the file has no EMA',
              (False, False): 'none'}
 

@@ -39,7 +39,7 @@ def open_folder(
                       "choose another run_name") from error
     if not resume and (state := latest_state(folder)):
         raise FileExistsError(f"{folder} holds an interrupted run ({state.name}); resume=True continues it, "
-                              "another run_name starts beside it, and deleting that folder starts anew")
+                              "another run_name starts beside it, deleting that folder starts anew")
 
 # %% ../../nbs/training/07_state.ipynb #aeb79ff8
 def run_identity(
@@ -68,8 +68,8 @@ def check_finite(
 ):
     "Refuse to save NaN or infinite weights (ours)."
     if bad := [name for name, p in model.named_parameters() if not p.isfinite().all()]:
-        raise FloatingPointError(f"after step {step} the weights {bad[0]} (and {len(bad) - 1} more) are not "
-                                 "finite and are not saved; try a lower lr or precision=no")
+        raise FloatingPointError(f"after step {step} the weights {bad[0]} (and {len(bad) - 1} more) "
+                                 "are not finite and are not saved; try a lower lr or precision=no")
 
 # %% ../../nbs/training/07_state.ipynb #6bf03e47
 def save_state(

@@ -55,10 +55,11 @@ def file_header(
     try:
         with safe_open(path, 'pt') as file: header = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); "
-                         "it may be cut short or of another kind") from None
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); it may be cut short, "
+                         "or it is of another kind") from None
     ours = ('config', 'classifier', 'provenance')
-    return {name: json.loads(header[name]) for name in ours if name in header}
+    try: return {name: json.loads(header[name]) for name in ours if name in header}
+    except ValueError: return {}                     # others use these words in another way
 
 # %% ../../nbs/training/02_weights.ipynb #907a7ae8
 def read_header(
@@ -68,8 +69,8 @@ def read_header(
     path, header = project_path(path), file_header(path)
     beside = path.with_name('config.json')
     if 'config' not in header and not beside.is_file():
-        raise ValueError(f"{path} is a safetensors file, but not one of sslam_nb: its header has no config, "
-                         "and there is no config.json beside it")
+        raise ValueError(f"{path} is a safetensors file, but not one of sslam_nb: "
+                         "it has no config in its header and no config.json beside it")
     source = path if 'config' in header else beside
     try: cfg = override(PretrainConfig(), **header.get('config') or json.loads(beside.read_text('utf-8')))
     except (ValueError, TypeError) as error:
@@ -116,6 +117,10 @@ def read_classifier(
 )->Classifier:    # On the CPU, in evaluation mode
     "Rebuild a fine-tuned model from its file alone (ours)."
     about = file_header(path)['classifier']
-    spectrogram = override(SpectrogramConfig(), **about['spectrogram'])
-    encoder = AudioViT(override(EncoderConfig(), **about['encoder']), spectrogram.n_mels)
-    return fill(Classifier(encoder, about['n_classes'], about['pool'], about['classes'], spectrogram), path)
+    try:
+        spectrogram = override(SpectrogramConfig(), **about['spectrogram'])
+        encoder = AudioViT(override(EncoderConfig(), **about['encoder']), spectrogram.n_mels)
+        model = Classifier(encoder, about['n_classes'], about['pool'], about['classes'], spectrogram)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no classifier of sslam_nb ({error})") from None
+    return fill(model, path)
