@@ -9,6 +9,8 @@ __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'RANGES', 'SpectrogramCo
 # %% ../nbs/01_config.ipynb #82ca16d0
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from types import UnionType
+from typing import get_args
 
 # %% ../nbs/01_config.ipynb #66842f8f
 @dataclass(frozen=True)
@@ -223,10 +225,10 @@ def _replace(cfg, changes:dict):
 # %% ../nbs/01_config.ipynb #5483f364
 def _typed(name:str, value, wanted:type):
     "Return `value` as `wanted`, or say what was expected."
-    if type(value) is wanted: return value
+    if type(value) is wanted or isinstance(wanted, UnionType) and type(value) in get_args(wanted): return value
     if wanted is float and type(value) is int: return float(value)
     if wanted is tuple and type(value) is list: return tuple(value)
-    raise ValueError(f"{name}={value!r} must be of type {wanted.__name__}, not {type(value).__name__}")
+    raise ValueError(f"{name}={value!r} must be of type {getattr(wanted, '__name__', wanted)}, not {type(value).__name__}")
 
 # %% ../nbs/01_config.ipynb #04063209
 _STAGE1 = dict(stage='stage1', variant='MB-UA', epochs=10, lr=5e-4, warmup_share=53.333/400,

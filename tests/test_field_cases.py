@@ -155,9 +155,8 @@ def test_a_test_table_is_never_trained_on(tmp_path):
 
 # karolpiczak/ESC-50 PR 9: one source on both sides, as a wav and as its mp3
 def test_a_recording_in_two_formats_is_on_one_side(tmp_path):
-    for label in 'ab':
-        for i in range(8):
-            wavs(tmp_path, f'{label}/{i}.wav', seconds=1); soundfile.write(tmp_path/label/f'{i}.mp3', tone(1), 16_000)
+    wavs(tmp_path, *(f'{label}/{i}.wav' for label in 'ab' for i in range(8)), seconds=1)
+    for i, path in enumerate(sorted(tmp_path.rglob('*.wav'))): soundfile.write(path.with_suffix('.mp3'), tone(1, pitch=300 + 13*i), 16_000)
     folder = AudioFolder(tmp_path)
     test = held_out(folder)
     assert test and all({f'{f[:-3]}wav', f'{f[:-3]}mp3'} <= test for f in test)
@@ -215,9 +214,9 @@ def test_a_clip_that_is_too_short_for_a_manifest_is_reported(tmp_path):
 
 # birdnet-team/BirdNET-Analyzer#387: a corrupt file is not skipped in silence, and no other is counted twice for it
 def test_an_unreadable_held_out_clip_is_named(tmp_path):
-    for label in ('dog', 'cat'):
-        for i in range(8): wavs(tmp_path, f'{label}/x.wav'); soundfile.write(tmp_path/label/f'{i}.flac', tone(1, pitch=300 + 50*i), 16_000)
-        (tmp_path/label/'x.wav').unlink()
+    for k in range(16):
+        (label := tmp_path/('dog', 'cat')[k % 2]).mkdir(exist_ok=True)
+        soundfile.write(label/f'{k}.flac', tone(1, pitch=300 + 50*k), 16_000)
     cfg = override(preset('stage2', 'tiny', str(tmp_path)), probe_clips=[20, 20])
     held = open_data(cfg).probe_test
     data = (tmp_path/held[0].clip_id).read_bytes(); (tmp_path/held[0].clip_id).write_bytes(data[:len(data)//3])

@@ -69,7 +69,7 @@ def test_of_a_repository_configuration_and_weights_are_fetched(folder, monkeypat
         return str(folder)
     monkeypatch.setattr('sslam_nb.training.find.snapshot_download', download)
     assert same(SSLAM.from_pretrained('someone/sslam', revision='v1'), SSLAM.from_pretrained(folder))
-    assert asked == [('someone/sslam', ['config.json', '*.safetensors'], 'v1')]
+    assert asked == [('someone/sslam', ['config.json', '*.safetensors*'], 'v1')]
 
 def test_offline_by_choice(tmp_path):
     "In a process of its own, as the library reads HF_HUB_OFFLINE when it is imported."

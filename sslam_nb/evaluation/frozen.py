@@ -141,7 +141,11 @@ class ProbeData:
     ):
         dataset = LogMelDataset(source, LogMel(cfg.spectrogram))
         batches = list(make_loader(dataset, 64, cfg.workers, shuffle=False))
-        self.log_mel, self.target = (torch.cat([b[k] for b in batches]) for k in ('log_mel', 'target'))
+        bad = [line for batch in batches for line in batch['bad']]
+        good = torch.tensor([not line for line in bad])             # another clip stands in for a bad one: drop it
+        self.log_mel, self.target = (torch.cat([b[k] for b in batches])[good] for k in ('log_mel', 'target'))
+        self.bad = [line for line in bad if line]                   # 'file: reason'
+        for line in self.bad: print('left out of the probe:', line)
         self.classes = source.classes
 
     def features(self,

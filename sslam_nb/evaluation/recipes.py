@@ -35,7 +35,10 @@ class DownstreamConfig:
     task:str = 'finetune'        # finetune or linear, Section 4.4
     dataset:str = 'as-20k'       # Name in the registry, or soundscapes (embedded)
     data:str = None              # Folder of the set; None for soundscapes
-    fold:int = None              # To test on, for sets with folds; None: the first
+    fold:int|str = None          # To test on, for sets with folds; None: the first
+    labels:str = None            # Column of the labels, for dataset csv; None looks for the usual names
+    separator:str = None         # Between labels in a cell; None: the strongest of line end ; | , that occurs
+    encoding:str = None          # Of the tables; None: UTF-8 or UTF-16
     size:str = 'paper'           # paper, small or tiny
     checkpoint:str = None        # Of the encoder: a file, a folder or a Hub name; None: random weights
     steps:int = None             # Updates, Table 7; None: from the epochs

@@ -15,6 +15,7 @@ import pandas as pd
 from ..config import SpectrogramConfig, override
 from ..core import pick_device, project_path
 from ..data.access import open_tables
+from ..data.clips import clip_seconds
 from ..data.composer import DEGREES
 from ..data.loading import make_loader, stats
 from ..data.registry import find_dataset
@@ -41,12 +42,13 @@ def open_task(
         return Task(*(SoundscapeDataset(n, seed=seed, duration=seconds, events=cfg.events)
                       for seed, n in zip((11, 12), cfg.n_clips)))
     if not cfg.data: raise ValueError(f"dataset={cfg.dataset} needs data, the folder that it lies in")
-    tables = open_tables(cfg.dataset, cfg.data, cfg.fold)
+    tables = open_tables(cfg.dataset, cfg.data, cfg.fold, labels=cfg.labels, separator=cfg.separator,
+                         encoding=cfg.encoding)
     missing = [name for name in ('train', 'test') if name not in tables or not len(tables[name])]
     if missing:
         raise ValueError(f"{cfg.data} has no clips in the split {missing[0]}; its splits are "
                          f"{', '.join(tables)}. Look at the csv, or give another fold")
-    whole = seconds + 0.015                                    # the last of T frames is 25 ms long
+    whole = clip_seconds(cfg.spectrogram.target_frames)
     sources = {name: ClipFiles(table, rate, whole) for name, table in tables.items()}
     task = Task(sources['train'], sources['test'], sources.get('valid'))
     check_task(task, cfg)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ..config import flatten, override
+from ..data.account import plain_account
 from ..core import project_path
 from ..evaluation.finetune import Task, Trained
 from ..evaluation.recipes import DownstreamConfig, dataset_name, recipe
@@ -82,6 +83,8 @@ def record_task(
     curve = trained.evaluations.to_dict('records')
     metrics = measure(cfg, trained.scored) | dict(evaluations=curve, skipped=trained.bad)
     if probe: metrics['probe'] = probe
+    accounts = {split: getattr(source, 'account', None) for split, source in task._asdict().items()}
+    metrics['account'] = {split: plain_account(account) for split, account in accounts.items() if account}
     name = f'{cfg.task}/{cfg.dataset}'
     record = make_record(trained.folder.name, name, cfg, metrics, task.train, trained.history,
                          trained.seconds, trained.device, notes=start)

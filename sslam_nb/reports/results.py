@@ -178,7 +178,7 @@ def records_table(
     columns:tuple=('name', 'task', 'variant', 'size', 'data', 'seed'), # Fields or hyper-parameters, first
 )->pd.DataFrame:             # One row for each record; a missing measurement is NaN
     "Records side by side (ours)."
-    measured = [pd.json_normalize(r.metrics).to_dict('records') for r in records]
+    measured = [pd.json_normalize({k: v for k, v in r.metrics.items() if k != 'account'}).to_dict('records') for r in records]
     rows = [{c: (r.config | vars(r)).get(c) for c in columns} | m[0] for r, m in zip(records, measured)]
     names = dict.fromkeys([*columns, *(name for row in rows for name in row)])      # in order of appearance
     return pd.DataFrame(rows, columns=list(names))

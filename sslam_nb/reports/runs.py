@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['notebook_parameters', 'Parameter', 'parameter_types', 'read_value', 'read_parameters', 'take_options', 'read_options',
-           'RunOptions', 'configure', 'starting_point', 'train_stage1', 'Example', 'make_example', 'probe_table',
-           'record_run']
+           'RunOptions', 'configure', 'starting_point', 'train_stage1', 'Example', 'another_recording', 'make_example',
+           'probe_table', 'record_run']
 
 # %% ../../nbs/reports/03_runs.ipynb #c77e9427
 import ast, math
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 from ..config import PretrainConfig, flatten, override, preset
 from ..core import project_path, set_seed, step_generator
 from ..data.access import Splits, open_data
+from ..data.account import plain_account
 from ..data.registry import find_dataset
 from ..data.sources import LogMelDataset
 from ..evaluation.frozen import ProbeData, linear_probe
@@ -73,10 +74,15 @@ def parameter_types(
 # %% ../../nbs/reports/03_runs.ipynb #2ef8ffbd
 _SWITCH = dict(true=True, yes=True, on=True, false=False, no=False, off=False)
 _WANTED = {bool: 'true or false', int: 'a whole number', float: 'a number',
-           str: "text; papermill's -r passes any word as text", tuple: 'numbers in brackets, such as {}'}
+           str: "text; papermill's -r passes any word as text", tuple: 'numbers in brackets, such as {}',
+           int|str: 'a whole number or a word'}
 
 def _fit(value, kind:type):
     "The value as that type, if nothing is lost."
+    if isinstance(kind, UnionType):                     # a fold: a number or a word, and 1.0 is 1
+        if type(value) is float and value.is_integer(): value = int(value)
+        if type(value) in get_args(kind): return value
+        raise TypeError
     if type(value) is int and kind in (float, str): value = kind(value)
     if type(value) is not kind or kind is float and not math.isfinite(value): raise TypeError
     return value
@@ -214,6 +220,16 @@ class Example(NamedTuple):
     waves:list[np.ndarray] # Main clip, guest and mixture, to listen to
     names:list[str]        # What each wave is, with clip id and labels
 
+# %% ../../nbs/reports/03_runs.ipynb #16db475b
+def another_recording(
+    source, # Clips
+)->int:     # Number of the first clip that is not cut from the recording of clip 0; 0 if there is none
+    "Two windows of one recording make no mixture of two sources (ours)."
+    whole, own = getattr(source, 'source', source), getattr(source, 'indices', range(len(source)))
+    if not hasattr(whole, 'spans'): return 1 % len(source)
+    of = lambda i: whole.recordings[whole.files[whole.spans[own[i]][0]]]
+    return next((i for i in range(1, len(source)) if of(i) != of(0)), 0)
+
 # %% ../../nbs/reports/03_runs.ipynb #32597eed
 def make_example(
     cfg:PretrainConfig, # Sizes and switches
@@ -224,7 +240,7 @@ def make_example(
         raise ValueError(f"no clip of {source.name} is left to train on; look at its split and its bad files")
     sounds = source[0].wave is not None                                # not so in shards of log-mels
     dataset = LogMelDataset(source, LogMel(cfg.spectrogram), ('log_mel', 'wave') if sounds else ('log_mel',))
-    items = [dataset[1 % len(source)], dataset[0]]                     # the guest is the predecessor
+    items = [dataset[another_recording(source)], dataset[0]]           # the guest is the predecessor in the batch
     log_mel, waves = torch.stack([i['log_mel'] for i in items]), [i['wave'].numpy() for i in items if sounds]
     mixing = override(cfg, variant='SSLAM', mix_share=1.0, clones=cfg.mask_copies, batch_size=2)
     mask, region = draw_step(mixing, 2, step_generator(cfg.seed, 0, 0, 0))
@@ -266,7 +282,7 @@ def record_run(
 )->Path:                 # runs/<run_name>/record.json
     "Write the run's record beside its checkpoint."
     last = run.history.iloc[-1].dropna().to_dict()
-    metrics = {'last': last, 'skipped': run.bad}
+    metrics = {'last': last, 'skipped': run.bad, 'account': plain_account(data.account)}
     if probe is not None: metrics['probe'] = {name: row.to_dict() for name, row in probe.iterrows()}
     record = make_record(run.folder.name, cfg.stage, cfg, metrics, data.pretrain, run.history, run.seconds,
                          run.device, notes='; '.join(filter(None, [start, run.start])))

@@ -36,6 +36,8 @@ class Classifier(nn.Module):
         super().__init__()
         if classes is not None and len(classes) != n_classes:
             raise ValueError(f"{len(classes)} names for {n_classes} classes")
+        if twice := [name for i, name in enumerate(classes or ()) if name in classes[:i]]:
+            raise ValueError(f"the class {twice[0]!r} is named twice, and one score would hide the other; rename one")
         if pool not in POOLS: raise ValueError(f"pool={pool!r} is not one of {', '.join(POOLS)}")
         self.encoder, self.pool, self.spectrogram = encoder, pool, spectrogram
         self.classes = None if classes is None else tuple(classes)

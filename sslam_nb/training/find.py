@@ -27,6 +27,8 @@ def in_folder(
     names = sorted(p.name for p in folder.iterdir() if p.is_file())
     found = [n for n in names if n.lower().endswith(SUFFIXES) and n not in _NO_MODEL and n[0] != '.']
     if set(found) == {'model.safetensors', 'pytorch_model.bin'}: found = found[:1]
+    if whole := [n for n in names if n.endswith('.safetensors.index.json')]:           # of one model in several files
+        found = whole + [n for n in found if not re.search(r'-\d+-of-\d+\.safetensors$', n)]
     if len(found) == 1: return folder/found[0]
     listed = ', '.join(found)
     if found: raise FileNotFoundError(f"{folder} holds {len(found)} checkpoints: {listed}; name one of them")
@@ -63,7 +65,7 @@ def find_checkpoint(
 
 def _from_hub(name:str, download:dict)->Path:
     "A repository's folder in the Hub's cache, with configuration and weights."
-    folder = snapshot_download(name, allow_patterns=['config.json', '*.safetensors'], **download)
+    folder = snapshot_download(name, allow_patterns=['config.json', '*.safetensors*'], **download)
     if not any(Path(folder).glob('*.safetensors')):
         folder = snapshot_download(name, allow_patterns=[f'*{suffix}' for suffix in SUFFIXES], **download)
     return Path(folder)

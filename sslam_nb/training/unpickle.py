@@ -35,7 +35,9 @@ _BUILT = re.compile(r'''torch\.((cuda\.|storage\.)?\w+Storage|Size|device|bool|b
     |collections\.OrderedDict|builtins\.set|_codecs\.encode''', re.X)
 _HARMLESS = re.compile(r'''argparse\.Namespace|pathlib\.\w*Path|typing\.\w+|_operator\.getitem
     |builtins\.(object|type|dict|list|tuple|str|int|float|bool|bytes|frozenset)
-    |numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))''', re.X)
+    |numpy\.(dtype|ndarray|_?core\.multiarray\.(scalar|_reconstruct))
+    |datetime\.\w+|decimal\.Decimal|fractions\.Fraction|uuid\.UUID|types\.SimpleNamespace|time\.struct_time
+    |collections\.(defaultdict|Counter)|torch\.torch_version\.TorchVersion|builtins\.(complex|slice|range)''', re.X)
 
 def _verdict(name:str)->str:
     "What becomes of a global: built, stand-in or refused."
@@ -63,6 +65,12 @@ def _globals(file):
             elif isinstance(value, str): strings.append(value)
         if protocol > 2: raise UnpicklingError(f"it uses pickle protocol {protocol}; torch.save writes 2")
 
+# %% ../../nbs/training/00_unpickle.ipynb #5cd405ca
+def _stand_in(name:str):
+    "What takes the place of a name: a class that can do nothing, or an empty dictionary for one with a default."
+    if name == 'collections.defaultdict': return lambda *args: {}
+    return type(name, (StandIn,), {'origin': name})
+
 # %% ../../nbs/training/00_unpickle.ipynb #64448c88
 def read_pickle(
     path:str|Path, # File written by `torch.save`, zip or legacy format
@@ -76,7 +84,7 @@ def read_pickle(
             for name in _globals(file):
                 verdict = _verdict(name)
                 if verdict == 'refused': raise UnpicklingError(f"it asks for {name}, which no weights need")
-                if verdict == 'stand-in': foreign[name] = type(name, (StandIn,), {'origin': name})
+                if verdict == 'stand-in': foreign[name] = _stand_in(name)
             file.seek(0)
             with safe_globals([(stand_in, name) for name, stand_in in foreign.items()]):
                 return torch.load(file, map_location='cpu', weights_only=True)

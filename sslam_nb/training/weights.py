@@ -27,7 +27,8 @@ def write_weights(
     **header,        # JSON values, stored as text beside the weights
 )->Path:             # The same path
     "Write a model's weights and a header into one safetensors file, whole or not at all (ours)."
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    inner = getattr(model, '_orig_mod', model)          # a compiled model saves under its own names
+    weights = {name: value.detach().cpu().contiguous() for name, value in inner.state_dict().items()}
     header = {'format': 'pt'} | {name: json.dumps(value) for name, value in header.items()}
     with atomic_path(path) as beside:
         try: save_file(weights, beside, metadata=header)
