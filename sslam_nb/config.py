@@ -156,6 +156,8 @@ class PretrainConfig:
     max_bad:int = 10            # Unreadable files that are skipped before the run stops
     log_every:int = 100         # Steps between two rows of the metrics
     save_every:int = 5000       # Steps between two resumable checkpoints
+    save_minutes:float = 30.0   # Or minutes, whichever comes first
+    keep_states:int = 2         # Resumable checkpoints that stay
     spectrogram:SpectrogramConfig = field(default_factory=SpectrogramConfig)
     encoder:EncoderConfig = field(default_factory=EncoderConfig)
     decoder:DecoderConfig = field(default_factory=DecoderConfig)

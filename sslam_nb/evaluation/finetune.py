@@ -6,7 +6,7 @@
 __all__ = ['evaluate', 'Task', 'check_task', 'task_loaders', 'Trained', 'finished_task', 'train_classifier']
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #d6587683
-import shutil, time
+import shutil, signal, time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from ..core import atomic_path, evaluating, fits_in_memory, git_commit, progress
 from ..data.loading import make_loader
 from ..data.sources import LogMelDataset
 from ..encoder import AudioViT
-from .frozen import cached_features, weights_hash
+from .frozen import cached_features
 from .metrics import Scored, summary
 from .recipes import DownstreamConfig, cacheable, run_length
 from .start import read_scores, write_scores
@@ -28,9 +28,9 @@ from ..spectrogram import LogMel
 from ..training.checkpoints import load_classifier
 from ..training.classifier import Classifier, pool_tokens
 from ..training.pretrain import make_accelerator, note_bad
-from ..training.state import (changed_values, check_finite, latest_state, load_state, open_folder,
-                                     run_identity, save_state)
-from ..training.weights import save_classifier
+from ..training.state import (Stopped, changed_values, check_finite, latest_state, load_state, open_folder,
+                                     owning, run_identity, save_state, stop_requests)
+from ..training.weights import save_classifier, weights_hash
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #f450a81b
 def evaluate(
@@ -197,27 +197,11 @@ def _close(state, folder, classes, device, seconds)->Trained:
     model = load_classifier(folder/'classifier.safetensors')
     return Trained(read_scores(folder, classes), model, history, found, folder, state['bad'], device, seconds)
 
-# %% ../../nbs/evaluation/06_finetune.ipynb #1d5abbf8
-def train_classifier(
-    cfg:DownstreamConfig, # The recipe
-    encoder:AudioViT,     # From `start_from`; trained in place
-    task:Task,            # The clips
-    folder:str|Path,      # Run folder, relative to the project or absolute
-    device:str=None,      # cpu, cuda ...; None: the fastest present
-    resume:bool=False,    # Continue an interrupted run of the same configuration
-    quiet:bool=False,     # No progress bar
-    **provenance,         # Stored with the classifier
-)->Trained:
-    "Fine-tune, or train the head of a frozen encoder (Section 4.4)."
-    check_task(task, cfg)
-    begin, folder = time.perf_counter(), project_path(folder)
-    accelerator, identity = make_accelerator(cfg, device), run_identity(cfg, task.train, 1)
-    identity |= dict(test_checksum=task.test.checksum, encoder=weights_hash(encoder))
-    if accelerator.num_processes > 1: raise ValueError("labels are learnt on one device; start one process")
-    open_folder(folder, resume)
-    if resume and not latest_state(folder) and (folder/'evaluations.csv').is_file():
-        return finished_task(folder, identity, str(accelerator.device))
-    provenance['identity'] = identity
+# %% ../../nbs/evaluation/06_finetune.ipynb #d4cb59ac
+def _train(cfg:DownstreamConfig, encoder:AudioViT, task:Task, folder:Path, accelerator, identity:dict, provenance:dict,
+           quiet:bool, came:list)->Trained:
+    "Train in a folder that is ours."
+    begin = saved = time.perf_counter()
     model, optimizer = _prepare(cfg, encoder, task, accelerator)
     loaders = task_loaders(cfg, task, model, quiet)
     length = run_length(cfg, cfg.weighted_clips or len(task.train))
@@ -235,6 +219,35 @@ def train_classifier(
                 check_finite(model, step)           # the scores of NaN weights are 0, so the loss is finite
                 state['history'].append(dict(step=step) | pd.DataFrame(window).mean().to_dict()); window = []
             if step in marks: _evaluate_all(cfg, model, loaders, state, folder, provenance)
-            if step % cfg.save_every == 0 and step < length[0]:
-                save_state(accelerator, folder, identity, state)
+            due = time.perf_counter() - saved > 60*cfg.save_minutes
+            if (step % cfg.save_every == 0 or due or came) and step < length[0]:
+                save_state(accelerator, folder, identity, state); saved = time.perf_counter()
+                if came: raise Stopped(came[0], f'stopped by {signal.Signals(came[0]).name} after step {step} of {length[0]}; '
+                                                'all of it is saved: run again with resume=True')
     return _close(state, folder, task.train.classes, str(accelerator.device), time.perf_counter() - begin)
+
+# %% ../../nbs/evaluation/06_finetune.ipynb #1d5abbf8
+def train_classifier(
+    cfg:DownstreamConfig, # The recipe
+    encoder:AudioViT,     # From `start_from`; trained in place
+    task:Task,            # The clips
+    folder:str|Path,      # Run folder, relative to the project or absolute
+    device:str=None,      # cpu, cuda ...; None: the fastest present
+    resume:bool=False,    # Continue an interrupted run of the same configuration
+    quiet:bool=False,     # No progress bar
+    overwrite:bool=False, # Replace a finished run, when this one is finished
+    **provenance,         # Stored with the classifier
+)->Trained:
+    "Fine-tune, or train the head of a frozen encoder (Section 4.4)."
+    check_task(task, cfg)
+    folder = project_path(folder)
+    accelerator, identity = make_accelerator(cfg, device), run_identity(cfg, task.train, 1)
+    identity |= dict(test_checksum=task.test.checksum, encoder=weights_hash(encoder))
+    if accelerator.num_processes > 1: raise ValueError("labels are learnt on one device; start one process")
+    open_folder(folder, resume, overwrite)
+    if resume and not latest_state(folder) and (folder/'evaluations.csv').is_file():
+        return finished_task(folder, identity, str(accelerator.device))
+    provenance['identity'] = identity
+    with owning(folder), stop_requests() as came:
+        if overwrite and not resume: shutil.rmtree(folder/'state', ignore_errors=True)
+        return _train(cfg, encoder, task, folder, accelerator, identity, provenance, quiet, came)

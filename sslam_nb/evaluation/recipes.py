@@ -67,6 +67,7 @@ class DownstreamConfig:
     max_bad:int = 10             # Unreadable files that are skipped before the run stops
     log_every:int = 100          # Steps between two rows of the curve
     save_every:int = 5000        # Steps between two resumable states
+    save_minutes:float = 30.0    # Or minutes, whichever comes first
     augment:AugmentConfig = field(default_factory=AugmentConfig)
     spectrogram:SpectrogramConfig = field(default_factory=SpectrogramConfig)
 

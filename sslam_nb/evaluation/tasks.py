@@ -93,6 +93,7 @@ def score_only(
     task:Task,            # The clips
     folder:str|Path,      # Run folder, relative to the project or absolute
     device:str=None,      # cpu, cuda ...; None: the fastest present
+    overwrite:bool=False, # Replace a finished run
 )->Trained:               # With nothing trained
     "Score the test clips with a fine-tuned checkpoint (Section 4.4)."
     begin, folder, bad = time.perf_counter(), project_path(folder), []
@@ -102,10 +103,13 @@ def score_only(
     if len(classes) != model.head.out_features or model.classes and tuple(model.classes) != classes:
         raise ValueError(f"{start.origin} knows {model.head.out_features} classes, which are not the "
                          f"{len(classes)} of {task.test.name}")
+    if model.classes is None:
+        print(f'{start.origin} does not name its classes: they are taken in the order of {task.test.name}: '
+              f'{", ".join(classes[:5])} ...')
     model.classes = classes
     clips = LogMelDataset(task.test, LogMel(cfg.spectrogram))
     loader = make_loader(clips, cfg.batch_size, cfg.workers, shuffle=False)
-    open_folder(folder, False)
+    open_folder(folder, False, overwrite)
     scored = evaluate(model.to(pick_device(device)), loader, bad)
     write_scores(folder, scored)
     note_bad(skipped := [], bad, cfg.max_bad)
@@ -122,10 +126,11 @@ def run_task(
     resume:bool=False,    # Continue an interrupted run of the same recipe
     train:bool=True,      # False: score the clips with the classifier as it is
     quiet:bool=False,     # No progress bar
+    overwrite:bool=False, # Replace a finished run
 )->Trained:
     "Train on labels, or only score (Section 4.4)."
-    if not train: return score_only(cfg, start, task, folder, device)
-    return train_classifier(cfg, start.encoder, task, folder, device, resume, quiet, start=start.origin)
+    if not train: return score_only(cfg, start, task, folder, device, overwrite)
+    return train_classifier(cfg, start.encoder, task, folder, device, resume, quiet, overwrite, start=start.origin)
 
 # %% ../../nbs/evaluation/07_tasks.ipynb #22d1ad66
 def embeddings(

@@ -18,18 +18,19 @@ from ..evaluation.finetune import Task, Trained
 from ..evaluation.recipes import DownstreamConfig, dataset_name, recipe
 from ..evaluation.tasks import measure, with_statistics
 from .results import make_record, read_records, records_table, write_record
-from .runs import read_parameters, take_options
+from .runs import named, read_parameters, take_options
 from ..training.checkpoints import load_checkpoint
 from ..training.find import newest_checkpoint
 
 # %% ../../nbs/reports/04_judging.ipynb #de1d6598
 class TaskOptions(NamedTuple):
     "What concerns a run and not the recipe."
-    run_name:str           # Folder under runs/
+    run_name:str|None = None # Folder under runs/; None: the notebook's name, or a free one like it
     device:str|None = None # cpu, cuda ...; None: the fastest present
     resume:bool = False    # Continue an interrupted run
     train:bool = True      # False: score the clips with a fine-tuned checkpoint as it is
     probe:bool = True      # Read a frozen encoder by logistic regression too
+    overwrite:bool = False # Replace a finished run of that name
 
 class Switches(NamedTuple):
     "What stands for several fields of the recipe."
@@ -55,6 +56,7 @@ def configure_task(
     "From a notebook's parameters to a recipe; an unknown or misspelt one is an error."
     given = read_parameters(namespace, DownstreamConfig, TaskOptions, Switches)
     options, switches = take_options(given, TaskOptions), take_options(given, Switches)
+    options = named(options, dict(finetune='finetune', linear='linear_eval')[task])
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
     size = given.pop('size', None) or 'tiny'
     dataset = dataset_name(given.pop('dataset', None) or 'soundscapes')

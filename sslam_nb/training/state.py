@@ -65,7 +65,8 @@ def owning(
 ):
     "Hold a run's folder, or say who does (ours; POSIX flock)."
     if not mine: yield; return
-    with open(folder/'.lock', 'a+') as lock:
+    (folder/'state').mkdir(exist_ok=True)
+    with open(folder/'state'/'.lock', 'a+') as lock:
         try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
