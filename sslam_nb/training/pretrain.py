@@ -240,8 +240,13 @@ def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerato
     begin = time.perf_counter()
     set_seed(cfg.seed)
     model = SSLAM(cfg)
-    start = initialise(model, init) if init else 'random weights'
-    identity = run_identity(cfg, source, accelerator.num_processes) | dict(initial_weights=weights_hash(model))
+    identity, start = run_identity(cfg, source, accelerator.num_processes), 'random weights'
+    try: start = initialise(model, init) if init else start
+    except FileNotFoundError:
+        if not (resume and latest_state(folder)): raise
+        accelerator.print(f'{init} is not there any more; the state has all that is needed')
+    else:
+        if init or not resume: identity['initial_weights'] = weights_hash(model)
     recipe = cfg.optim
     groups = param_groups(model, recipe.weight_decay, recipe.decay_norms)
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)

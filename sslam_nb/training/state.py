@@ -174,7 +174,8 @@ def load_state(
     for state in saved_states(folder):
         try: saved = read_state(state)
         except ValueError as error: damaged.append(str(error)); continue
-        if changed := changed_values(identity, saved['identity']):
+        then = {k: v for k, v in saved['identity'].items() if k in identity or k != 'initial_weights'}
+        if changed := changed_values(identity, then):
             raise ValueError(f"cannot resume {state}: {', '.join(changed)}; give these or another run_name")
         for line in damaged: accelerator.print(f'{line}; going on from {state.name}')
         accelerator.load_state(state)
