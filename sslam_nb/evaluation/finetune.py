@@ -6,7 +6,7 @@
 __all__ = ['evaluate', 'Task', 'check_task', 'task_loaders', 'Trained', 'finished_task', 'train_classifier']
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #d6587683
-import shutil, signal, time
+import signal, time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from ..spectrogram import LogMel
 from ..training.checkpoints import load_classifier
 from ..training.classifier import Classifier, pool_tokens
 from ..training.pretrain import make_accelerator, note_bad
-from ..training.state import (Stopped, changed_values, check_finite, latest_state, load_state, open_folder,
+from ..training.state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state, open_folder,
                                      owning, run_identity, save_state, stop_requests)
 from ..training.weights import save_classifier, weights_hash
 
@@ -192,7 +192,7 @@ def _close(state, folder, classes, device, seconds)->Trained:
     history, found = pd.DataFrame(state['history']), pd.DataFrame(state['evaluations'])
     for name, table in dict(metrics=history, evaluations=found).items():
         with atomic_path(folder/f'{name}.csv') as beside: table.to_csv(beside, index=False)
-    shutil.rmtree(folder/'state', ignore_errors=True)
+    drop_states(folder)
     for line in state['bad']: print('skipped', line)
     model = load_classifier(folder/'classifier.safetensors')
     return Trained(read_scores(folder, classes), model, history, found, folder, state['bad'], device, seconds)
@@ -244,10 +244,11 @@ def train_classifier(
     accelerator, identity = make_accelerator(cfg, device), run_identity(cfg, task.train, 1)
     identity |= dict(test_checksum=task.test.checksum, encoder=weights_hash(encoder))
     if accelerator.num_processes > 1: raise ValueError("labels are learnt on one device; start one process")
-    open_folder(folder, resume, overwrite)
-    if resume and not latest_state(folder) and (folder/'evaluations.csv').is_file():
-        return finished_task(folder, identity, str(accelerator.device))
     provenance['identity'] = identity
+    open_folder(folder, resume=True)                     # can it be written to?
     with owning(folder), stop_requests() as came:
-        if overwrite and not resume: shutil.rmtree(folder/'state', ignore_errors=True)
+        open_folder(folder, resume, overwrite)
+        if resume and not latest_state(folder) and (folder/'evaluations.csv').is_file():
+            return finished_task(folder, identity, str(accelerator.device))
+        if overwrite and not resume: drop_states(folder)
         return _train(cfg, encoder, task, folder, accelerator, identity, provenance, quiet, came)

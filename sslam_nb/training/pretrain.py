@@ -7,7 +7,7 @@ __all__ = ['cosine_warmup', 'is_decayed', 'param_groups', 'make_accelerator', 'u
            'Run', 'finished_run', 'pretrain']
 
 # %% ../../nbs/training/08_pretrain.ipynb #2eeb84c8
-import math, os, shutil, signal, time
+import math, os, signal, time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from ..sslam import draw_step
 from ..teacher import ema_momentum
 from .checkpoints import initialise, load_checkpoint
 from .hub import SSLAM
-from .state import (Stopped, changed_values, check_finite, latest_state, load_state, open_folder,
+from .state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state, open_folder,
                                      owning, run_identity, save_state, stop_requests)
 from .weights import read_header, save_checkpoint, weights_hash
 
@@ -204,7 +204,7 @@ def _finish(accelerator:Accelerator, model:nn.Module, source, folder:Path, state
         except OSError as error:
             raise OSError(f"{error}. All {step} updates are kept in {folder}/state: run again "
                           "with resume=True") from error
-        shutil.rmtree(folder/'state', ignore_errors=True)
+        drop_states(folder)
         for line in state['bad']: print('skipped', line)
     accelerator.wait_for_everyone()
     return Run(model, history, folder, state['bad'], device, seconds, state['start'])
@@ -284,9 +284,10 @@ def pretrain(
     folder = project_path(folder)
     if not len(source): raise ValueError(f"no clip of {source.name} is left to train on")
     accelerator = make_accelerator(cfg, device)
-    open_folder(folder, resume, overwrite, _differs(cfg, source, folder))
-    if resume and not latest_state(folder) and (folder/'model.safetensors').is_file():
-        return finished_run(cfg, source, folder, accelerator.device)
+    open_folder(folder, resume=True)                     # can it be written to?
     with owning(folder, accelerator.is_main_process), stop_requests() as came:
-        if overwrite and not resume and accelerator.is_main_process: shutil.rmtree(folder/'state', ignore_errors=True)
+        open_folder(folder, resume, overwrite, _differs(cfg, source, folder))
+        if resume and not latest_state(folder) and (folder/'model.safetensors').is_file():
+            return finished_run(cfg, source, folder, accelerator.device)
+        if overwrite and not resume and accelerator.is_main_process: drop_states(folder)
         return _train(cfg, source, folder, init, accelerator, resume, quiet, came)
