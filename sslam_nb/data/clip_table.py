@@ -120,16 +120,13 @@ class ClipTable(Accounted):
         groups=None,   # The recording that each clip was cut from (n,); '' where unknown
         where=None,    # From a row to its file and line, for messages
     ):
-        where = where or (lambda i: f'{name}, row {i}')
         self.name, self.root, self.classes, self.gone = name, Path(root).expanduser(), tuple(classes), {}
-        self.labels_from, self.split_from = 'the table', 'the table'        # in words, for the account
-        self.notes, self.tables = (), {}
+        self.labels_from, self.split_from, self.notes, self.tables = 'the table', 'the table', (), {} # for the account
         self.titles = tuple(classes if titles is None else titles)
-        _fill(self, paths, labels, samples, groups, where)
+        _fill(self, paths, labels, samples, groups, where or (lambda i: f'{name}, row {i}'))
 
     def __len__(self)->int: return len(self.paths)
-    def __repr__(self)->str:
-        return f'ClipTable({self.name!r}, {len(self)} clips, {len(self.classes)} classes)'
+    def __repr__(self)->str: return f'ClipTable({self.name!r}, {len(self)} clips, {len(self.classes)} classes)'
 
     def labels_of(self, i:int)->tuple[str, ...]:
         "The labels of clip `i`."
@@ -148,8 +145,6 @@ class ClipTable(Accounted):
     def account(self)->Account:
         "What was found, used and left out (chapter `data.account`)."
         return _account(self)
-
-
 
     @cached_property
     def checksum(self)->str:

@@ -252,8 +252,8 @@ def _add(found:_Found, rows:Rows, sheet:Sheet):
         for known, word, what in ((found.sides, sides[i], 'side'), (found.folds, rows.folds[i], 'fold'),
                                   (found.groups, rows.groups[i], 'recording')):
             if word and known.setdefault(file, word) != word:
-                raise ValueError(f"{sheet.where(i)}: {file} has the {what} {word!r} here and {known[file]!r} elsewhere; "
-                                 "keep one")
+                raise ValueError(f"{sheet.where(i)}: {file} has the {what} {word!r} here "
+                                 f"and {known[file]!r} elsewhere; keep one")
     for file, own in mine.items():
         if own and set(found.labels.setdefault(file, tuple(own))) != set(own):
             raise ValueError(f"{sheet.path}: other labels for {file} than in another table; keep one")

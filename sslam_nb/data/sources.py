@@ -141,8 +141,6 @@ class AudioFolder(Accounted):
         self.sides = _sides(self)
         _complete(self, len(listing.audio) + sum(map(len, listing.odd.values())))
 
-
-
     def __len__(self): return len(self.spans)
 
     def __getitem__(self, i:int)->Clip:
@@ -173,8 +171,6 @@ class ClipFiles(Accounted):
         self.table, self.sample_rate, self.clip_seconds = table, sample_rate, clip_seconds
         self.name, self.classes, self.checksum = table.name, table.classes, table.checksum
         self.account = table.account
-
-
 
     def __len__(self): return len(self.table)
 
