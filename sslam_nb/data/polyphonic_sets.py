@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .annotations import Segment, iter_segments, read_events, read_jams
+from .clips import degree_name
 from .folder import FORMATS, FileIndex, find_audio, match_file
 from .splits import side
 from .tables import column, read_sheet
@@ -133,11 +134,10 @@ def read_spass(
     folders = [p for p in here('*/') if p.is_dir() and find_audio(p)]
     if not sheets or not folders:
         raise FileNotFoundError(f"{root} holds no csv and no folder of audio for the scene {scene}; "
-                                f"expected are "
-                                f"{scene.title()}_audio_files/ and a csv with audio_filename and class")
-    labels = {}
-    rows = sheets[0].rows
-    for file, label in zip(rows[column(sheets[0], 'file')], rows['class']): labels.setdefault(Path(file).stem, {})[label] = None
+                                f"expected are {scene.title()}_audio_files/ and a csv with audio_filename and class")
+    labels, rows = {}, sheets[0].rows
+    for file, label in zip(rows[column(sheets[0], 'file')], rows['class']):
+        labels.setdefault(Path(file).stem, {})[label] = None
     folder = folders[0].relative_to(root).as_posix()
     files = {Path(file).stem: f'{folder}/{file}' for file in find_audio(folders[0])}
     if strange := sorted(files.keys() ^ labels.keys()):
@@ -156,8 +156,7 @@ def _strong(name:str, root:Path, files:dict[str, str], events:dict, least:int, c
     labels = {clip: tuple(dict.fromkeys(event.label for event in own)) for clip, own in events.items()}
     kept = [clip for clip in sorted(labels) if len(labels[clip]) >= least]
     if lost := [clip for clip in kept if clip not in files]:
-        raise FileNotFoundError(f"{name}: {len(lost)} annotated clips have no audio in {root}, the first is "
-                                f"{lost[0]}")
+        raise FileNotFoundError(f"{name}: {len(lost)} annotated clips have no audio in {root}, the first is {lost[0]}")
     return ClipTable(name, root, [files[clip] for clip in kept], [labels[clip] for clip in kept], classes)
 
 def read_urban_sed(
@@ -211,7 +210,7 @@ def read_strong(
 def read_degrees(
     root:Path,                # Holds spass/ and urban-sed/, each as its reader wants it
     low:int,                  # Fewest distinct events
-    high:int|None,            # Most; None: no limit
+    high:float,               # Most; math.inf: no limit
     scenes:Iterable[str]=SCENES, # Of SPASS
 )->dict[str, ClipTable]:      # train and test
     "Clips of SPASS and URBAN-SED with a number of distinct events (Table 3; our reading)."
@@ -221,7 +220,7 @@ def read_degrees(
     result = {}
     for split in ('train', 'test'):
         rows = [(f'{folder}/{table.paths[i]}', own) for _, tables, folder in sets for table in [tables[split]]
-                for i in range(len(table)) if low <= len(own := table.labels_of(i)) <= (high or len(own))]
-        name = f"degrees-{low}-{high or 'up'}-{split}"
+                for i in range(len(table)) if low <= len(own := table.labels_of(i)) <= high]
+        name = f'degrees-{degree_name(low, high)}-{split}'
         result[split] = ClipTable(name, root, [path for path, _ in rows], [own for _, own in rows], classes)
     return result

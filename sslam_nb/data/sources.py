@@ -132,7 +132,7 @@ class AudioFolder(Accounted):
                                tables=notes.tables, notes=notes.notes + notes.missing)
         for reason, names in listing.odd.items(): self.account.leave(reason, *map(printable, names))
         self.bad, self.files = list(notes.missing), []
-        self.spans, prints = _read_headers(self, listing.audio, clip_seconds)
+        self.spans, prints = _read_headers(self, listing.audio, clip_seconds)     # (n, 4): file, start, length, rate
         _refuse(self, len(listing.audio), max_bad)
         self.classes = tuple(sorted({label for file in self.files for label in self.labels.get(file, ())}))
         told = '\n'.join(f'{file} {mark} {self.labels.get(file, ())}' for file, mark in zip(self.files, prints))
