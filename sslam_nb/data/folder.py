@@ -141,7 +141,7 @@ def useful_tables(
         there = sorted(there.union(*(sheet.rows for sheet in used.values())))
         raise ValueError(f"labels={labels!r} is no column of a table in {root} that names audio files; "
                          f"its columns are {', '.join(there) or 'none'}")
-    events = {name for name, sheet in used.items() if _of_events(sheet)}
+    events = [name for name, sheet in used.items() if _of_events(sheet)]
     for name in events:
         if tidy := [other for other in used if other not in events and dirname(other) == dirname(name)]:
             told[name] = f'not used: several rows a file; {tidy[0]} has one'
