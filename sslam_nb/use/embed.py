@@ -57,8 +57,8 @@ def _mono(clip:Tensor, name:str)->Tensor:
     if clip.ndim in (1, 2) and not clip.numel(): raise ValueError(f"{name} is empty: its shape is {shape}")
     if clip.ndim == 2 and min(shape) <= MAX_CHANNELS: clip = clip.float().mean(shape.index(min(shape)))
     if clip.ndim != 1:
-        raise ValueError(f"{name} has shape {shape}; it must be (n,), or (channels, n) with at most "
-                         f"{MAX_CHANNELS} channels")
+        raise ValueError(f"{name} has shape {shape}; it must be (n,), or (channels, n) "
+                         f"with at most {MAX_CHANNELS} channels")
     if bad := (~clip.isfinite()).sum().item():
         raise ValueError(f"{name} holds NaN or infinity in {bad} of {len(clip)} samples; repair or drop it")
     if (peak := clip.abs().max().item()) > LOUDEST:
