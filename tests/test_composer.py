@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from sslam_nb.data.access import open_dataset
+from sslam_nb.data.access import obtain, open_dataset, open_tables
 from sslam_nb.data.annotations import read_jams
 from sslam_nb.data.composer import compose, degrees_like, spass_like, split_events
 from sslam_nb.data.composer import Recipe, SyntheticEvents, event_index
@@ -39,6 +39,18 @@ def test_loader_processes_change_nothing_and_a_second_call_completes(tmp_path):
     (two/"audio"/"000001.flac").unlink()
     compose(bank, two, recipe, 4, engine="own")
     assert (one/"audio"/"000001.flac").read_bytes() == (two/"audio"/"000001.flac").read_bytes()
+
+
+@pytest.mark.parametrize("name, clips", [("spass-like", dict(train=6, test=2)), ("degrees-like", dict(train=42, test=14))])
+def test_stand_ins_are_composed_by_name_and_opened_like_any_set(name, clips, tmp_path):
+    folder = obtain(name, tmp_path, n_clips=8)
+    tables = open_tables(name, obtain(name, tmp_path, n_clips=8))                     # completes, and finds all there
+    assert {split: len(table) for split, table in tables.items()} == clips
+    counts = {len(table.labels_of(i)) for table in tables.values() for i in range(len(table))}
+    assert min(counts) >= 2 and (max(counts) >= 14 or name == "spass-like")
+    item = open_dataset(name, folder, "test")[0]
+    assert item["log_mel"].shape == (1024, 128) and item["target"].sum() >= 2 and len(item["target"]) == len(tables["test"].classes) <= 24
+    with pytest.raises(ValueError, match="composed by another recipe"): obtain(name, tmp_path, n_clips=12)
 
 
 def test_a_background_of_recordings(tmp_path):

@@ -17,8 +17,8 @@ from sslam_nb.training.pretrain import make_accelerator
 
 EPOCH = 40_262                                      # updates of a pre-training epoch on 4 GPUs: 1 932 576 clips (AS-2M and AS-20K) / 48
 STAGES = {f"Pre-Training AS-2M Stage {n}": f"stage{n}" for n in (1, 2)}
-TABLE_8 = {"SPASS": [name for name in DATASETS if name.startswith("spass")], "IDMT-DESED-FL": ["idmt"], "URBAN-SED": ["urban-sed"],
-           "Degrees of polyphony": [name for name in DATASETS if name.startswith("degrees")], "AS-20K": ["as20k"]}
+TABLE_8 = {"SPASS": [name for name in DATASETS if name.startswith("spass-") and name != "spass-like"], "IDMT-DESED-FL": ["idmt"], "URBAN-SED": ["urban-sed"],
+           "Degrees of polyphony": [name for name in DATASETS if name.startswith("degrees-") and name != "degrees-like"], "AS-20K": ["as20k"]}
 RUNS = {"table07": {item: ["audioset"] for item in STAGES.items()} | {
             (f"Fine-Tuning {name}", "finetune"): [name.replace("ESC-", "esc")] for name in ("AS-2M", "AS-20K", "ESC-50", "KS1", "KS2")},
         "table08": {(column, task): names for column, names in TABLE_8.items() for task in ("finetune", "linear")}} # and their sets

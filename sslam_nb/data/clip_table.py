@@ -17,28 +17,7 @@ from posixpath import normpath
 import numpy as np
 from numpy.dtypes import StringDType
 
-from .account import Account
-
-# %% ../../nbs/data/06_clip_table.ipynb #f86bd99a
-def _check_paths(paths:np.ndarray, where):
-    "Refuse a path that leaves the root or is not plain, and one that comes twice."
-    odd = np.zeros(len(paths), bool)
-    for part in ('..', '//', './', '\\', ':', '\0', '\t', '\n'): odd |= np.strings.find(paths, part) >= 0
-    odd |= np.strings.startswith(paths, '/') | np.strings.endswith(paths, '/') | np.isin(paths, ['', '.'])
-    for i in np.flatnonzero(odd):
-        path, plain = paths[i], normpath(paths[i] or '.')
-        if plain[:1] == '/' or plain.split('/')[0] == '..' or re.match('[A-Za-z]:', plain):
-            raise ValueError(f"{where(i)}: the path {path!r} leaves the root; write it relative to the root")
-        if plain != path or plain == '.' or re.search(r'[\\\0\t\n]', path):
-            raise ValueError(f"{where(i)}: {path!r} is not a plain path; write it with single forward "
-                             f"slashes, "
-                             "without '.', '..', tab or line end")
-    hashes = np.fromiter(map(hash, paths), np.int64, len(paths))
-    order = np.sort(hashes)
-    twice, first = np.flatnonzero(np.isin(hashes, order[1:][order[1:] == order[:-1]])), {}
-    for i in twice:
-        if (before := first.setdefault(paths[i], i)) != i:
-            raise ValueError(f"{where(i)}: {paths[i]!r} stands already at {where(before)}; a clip comes once")
+from .account import Account, Accounted
 
 # %% ../../nbs/data/06_clip_table.ipynb #b838c635
 def strings(
@@ -55,8 +34,7 @@ def unknown_label(
 )->str:        # The words of an error
     "What is said of a label that is no class (ours)."
     near = get_close_matches(label, classes, 1)
-    some = f"the {len(classes)} classes begin {', '.join(classes[:3])}"
-    hint = f"did you mean {near[0]!r}?" if near else some
+    hint = f"did you mean {near[0]!r}?" if near else f"the {len(classes)} classes begin {', '.join(classes[:3])}"
     return f"unknown label {label!r}; {hint}"
 
 def _label_arrays(labels, classes:tuple, where)->tuple[np.ndarray, np.ndarray]:
@@ -72,6 +50,26 @@ def _label_arrays(labels, classes:tuple, where)->tuple[np.ndarray, np.ndarray]:
                 raise ValueError(f"{where(i)}: {unknown_label(error.args[0], classes)}") from None
     ids = np.fromiter(numbers(), np.int32)
     return np.cumsum([0, *counts], dtype=np.int64), ids
+
+# %% ../../nbs/data/06_clip_table.ipynb #f86bd99a
+def _check_paths(paths:np.ndarray, where):
+    "Refuse a path that leaves the root or is not plain, and one that comes twice."
+    odd = np.zeros(len(paths), bool)
+    for part in ('..', '//', './', '\\', ':', '\0', '\t', '\n'): odd |= np.strings.find(paths, part) >= 0
+    odd |= np.strings.startswith(paths, '/') | np.strings.endswith(paths, '/') | np.isin(paths, ['', '.'])
+    for i in np.flatnonzero(odd):
+        path, plain = paths[i], normpath(paths[i] or '.')
+        if plain[:1] == '/' or plain.split('/')[0] == '..' or re.match('[A-Za-z]:', plain):
+            raise ValueError(f"{where(i)}: the path {path!r} leaves the root; write it relative to the root")
+        if plain != path or plain == '.' or re.search(r'[\\\0\t\n]', path):
+            raise ValueError(f"{where(i)}: {path!r} is not a plain path; write it with single forward slashes, "
+                             "without '.', '..', tab or line end")
+    hashes = np.fromiter(map(hash, paths), np.int64, len(paths))
+    order = np.sort(hashes)
+    twice, first = np.flatnonzero(np.isin(hashes, order[1:][order[1:] == order[:-1]])), {}
+    for i in twice:
+        if (before := first.setdefault(paths[i], i)) != i:
+            raise ValueError(f"{where(i)}: {paths[i]!r} stands already at {where(before)}; a clip comes once")
 
 # %% ../../nbs/data/06_clip_table.ipynb #de3cf42b
 def _check_table(table, where):
@@ -96,8 +94,20 @@ def _check_table(table, where):
         i, k = divmod(int(keys[same[0]]), n_classes)
         raise ValueError(f"{where(i)}: {table.paths[i]!r} has the label {table.classes[k]!r} twice")
 
+def _fill(table, paths, labels, samples, groups, where):
+    "Turn what was given into arrays, and check them."
+    table.paths = strings(paths)
+    _check_paths(table.paths, where)
+    if not (isinstance(labels, tuple) and len(labels) == 2 and isinstance(labels[0], np.ndarray)):
+        labels = _label_arrays(labels, table.classes, where)
+    table.label_starts, table.label_ids = np.asarray(labels[0], np.int64), np.asarray(labels[1], np.int32)
+    table.samples = None if samples is None else np.asarray(samples, np.int64)
+    table.groups = None if groups is None else strings(groups)
+    _check_table(table, where)
+
+
 # %% ../../nbs/data/06_clip_table.ipynb #d95ff3bf
-class ClipTable:
+class ClipTable(Accounted):
     "Which clips there are and what is heard in them, in arrays: two million clips cost about 200 MB (ours)."
     def __init__(self,
         name:str,      # For people, e.g. 'esc50-train'
@@ -110,23 +120,13 @@ class ClipTable:
         groups=None,   # The recording that each clip was cut from (n,); '' where unknown
         where=None,    # From a row to its file and line, for messages
     ):
-        where = where or (lambda i: f'{name}, row {i}')
         self.name, self.root, self.classes, self.gone = name, Path(root).expanduser(), tuple(classes), {}
-        self.labels_from, self.split_from = 'the table', 'the table'        # in words, for the account
-        self.notes, self.tables = (), {}
+        self.labels_from, self.split_from, self.notes, self.tables = 'the table', 'the table', (), {} # for the account
         self.titles = tuple(classes if titles is None else titles)
-        self.paths = strings(paths)
-        _check_paths(self.paths, where)
-        if not (isinstance(labels, tuple) and len(labels) == 2 and isinstance(labels[0], np.ndarray)):
-            labels = _label_arrays(labels, self.classes, where)
-        self.label_starts, self.label_ids = np.asarray(labels[0], np.int64), np.asarray(labels[1], np.int32)
-        self.samples = None if samples is None else np.asarray(samples, np.int64)
-        self.groups = None if groups is None else strings(groups)
-        _check_table(self, where)
+        _fill(self, paths, labels, samples, groups, where or (lambda i: f'{name}, row {i}'))
 
     def __len__(self)->int: return len(self.paths)
-    def __repr__(self)->str:
-        return f'ClipTable({self.name!r}, {len(self)} clips, {len(self.classes)} classes)'
+    def __repr__(self)->str: return f'ClipTable({self.name!r}, {len(self)} clips, {len(self.classes)} classes)'
 
     def labels_of(self, i:int)->tuple[str, ...]:
         "The labels of clip `i`."
@@ -139,19 +139,12 @@ class ClipTable:
 
     def without(self, mask:np.ndarray, reason:str)->'ClipTable':
         "The table less some clips (n,), which go into its account with the reason."
-        part = self.select(~mask)
-        part.gone = self.gone | ({reason: self.gone.get(reason, []) + self.paths[mask].tolist()} if mask.any() else {})
-        return part
+        return _without(self, mask, reason)
 
     @property
     def account(self)->Account:
         "What was found, used and left out (chapter `data.account`)."
         return _account(self)
-
-    @property
-    def skipped(self)->list[str]:
-        "'clip: reason' of clips that are left out."
-        return self.account.lines()
 
     @cached_property
     def checksum(self)->str:
@@ -172,6 +165,12 @@ def _select(table:ClipTable, indices:np.ndarray, name:str)->ClipTable:
     part.label_ids = table.label_ids[shift + np.arange(len(shift))]
     part.samples = None if table.samples is None else table.samples[rows]
     part.groups = None if table.groups is None else table.groups[rows]
+    return part
+
+def _without(table:ClipTable, mask:np.ndarray, reason:str)->ClipTable:
+    "The rows that `mask` (n,) does not mark; the others are kept by name."
+    part = table.select(~mask)
+    if mask.any(): part.gone = table.gone | {reason: table.gone.get(reason, []) + table.paths[mask].tolist()}
     return part
 
 def _checksum(table:ClipTable)->str:
@@ -197,8 +196,8 @@ def missing(
 )->list[str]:        # Relative paths of those that are not there, in the order of the table
     "Which files of a table are not on disk, from one listing per folder (ours)."
     if not table.root.is_dir():
-        raise FileNotFoundError(f"{table.name}: there is no folder {table.root}; pass root=, the folder that "
-                                "the paths are relative to")
+        raise FileNotFoundError(f"{table.name}: there is no folder {table.root}; "
+                                "pass root=, the folder that the paths are relative to")
     folders, gone = {}, np.zeros(len(table), bool)
     number = lambda path: folders.setdefault(path.rpartition('/')[0], len(folders))
     of_row = np.fromiter(map(number, table.paths), np.int64)

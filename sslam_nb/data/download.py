@@ -32,8 +32,7 @@ def _ask(url:str, timeout:float, **headers):
     try: return urlopen(Request(url, headers=headers | {'User-Agent': 'sslam_nb'}), timeout=timeout)
     except HTTPError as error:
         if error.code in (408, 416, 429) or error.code >= 500: raise
-        raise ValueError(f"{url}: the server answers {error.code} {error.reason}; the address may have "
-                         f"changed. "
+        raise ValueError(f"{url}: the server answers {error.code} {error.reason}; the address may have changed. "
                          "Look at the set's home page, download by hand, put the file in place") from None
 
 # %% ../../nbs/data/16_download.ipynb #8c25567f
@@ -73,6 +72,19 @@ def check_space(
                       "free some space or choose another folder")
     return total
 
+# %% ../../nbs/data/16_download.ipynb #8ad111f8
+def verify(
+    path:Path,       # A file
+    file:RemoteFile, # What it should be
+):
+    "Compare size and checksum with what is published; ValueError says what differs (ours)."
+    if file.size is not None and path.stat().st_size != file.size:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes and not {file.size}")
+    if file.checksum:
+        kind, wanted = file.checksum.split(':')
+        with open(path, 'rb') as content: found = hashlib.file_digest(content, kind).hexdigest()
+        if found != wanted.lower(): raise ValueError(f"{path.name} has the {kind} {found} and not {wanted}")
+
 # %% ../../nbs/data/16_download.ipynb #ae4df69a
 def _attempt(file:RemoteFile, part:Path, timeout:float, bar:tqdm):
     "Fetch what is missing of `part`; OSError if the connection ends early."
@@ -94,19 +106,6 @@ def _attempt(file:RemoteFile, part:Path, timeout:float, bar:tqdm):
             while chunk := answer.read(1 << 20): out.write(chunk); bar.update(len(chunk))
     got = part.stat().st_size - have
     if promised and got < int(promised): raise OSError(f'the connection ended at {got} of {promised} bytes')
-
-# %% ../../nbs/data/16_download.ipynb #8ad111f8
-def verify(
-    path:Path,       # A file
-    file:RemoteFile, # What it should be
-):
-    "Compare size and checksum with what is published; ValueError says what differs (ours)."
-    if file.size is not None and path.stat().st_size != file.size:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes and not {file.size}")
-    if file.checksum:
-        kind, wanted = file.checksum.split(':')
-        with open(path, 'rb') as content: found = hashlib.file_digest(content, kind).hexdigest()
-        if found != wanted.lower(): raise ValueError(f"{path.name} has the {kind} {found} and not {wanted}")
 
 # %% ../../nbs/data/16_download.ipynb #5d6dac43
 def download(

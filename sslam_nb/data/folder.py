@@ -62,7 +62,8 @@ def _kind(entry:os.DirEntry, top:str, seen:set)->str:
     if listed or real and real in seen: return 'a link to a file that is listed already'
     if real: seen.add(real)
     if not entry.is_file(): return 'no regular file'
-    return 'audio' if suffix in FORMATS or can_decode(suffix) else f'its format {suffix} is not read here; pip install av reads it, or convert it to flac'
+    if suffix in FORMATS or can_decode(suffix): return 'audio'
+    return f'its format {suffix} is not read here; pip install av reads it, or convert it to flac'
 
 def find_audio(
     root:Path,     # A folder
@@ -136,11 +137,11 @@ def useful_tables(
         if why := _why_unused(sheet, labels): told[name] = f'not used: {why}'
         else: used[name] = sheet
     if labels and not any(plain_name(labels) in map(plain_name, sheet.rows) for sheet in used.values()):
-        there = sorted({c for name in tables if (root/name).is_file() and name not in used for c in _header_of(root/name)})
-        there = sorted({c for sheet in used.values() for c in sheet.rows} | set(there))
+        there = {c for name in tables if name not in used and (root/name).is_file() for c in _header_of(root/name)}
+        there = sorted(there.union(*(sheet.rows for sheet in used.values())))
         raise ValueError(f"labels={labels!r} is no column of a table in {root} that names audio files; "
                          f"its columns are {', '.join(there) or 'none'}")
-    events = {name for name, sheet in used.items() if _of_events(sheet)}
+    events = [name for name, sheet in used.items() if _of_events(sheet)]
     for name in events:
         if tidy := [other for other in used if other not in events and dirname(other) == dirname(name)]:
             told[name] = f'not used: several rows a file; {tidy[0]} has one'
@@ -217,13 +218,45 @@ def read_rows(
     own, mark = read_label_cells(sheet, field, separator) if field else ([()]*len(sheet), '')
     sides, by, notes = read_sides(sheet)
     if not by and (word := side(splitext(basename(name))[0])): sides, by = [word]*len(sheet), 'its name'
-    missing = [f"{cell}: named in {name}, but {index.why_not(cell)}" for cell, file in zip(cells, files) if file is None]
+    missing = [f"{cell}: named in {name}, but {index.why_not(cell)}"
+               for cell, file in zip(cells, files) if file is None]
     said = f'column {field!r}, {mark}' if field else 'no labels'
     said += f'; sides from {by if by == "its name" else f"column {by!r}"}' if by else ''
     if (others := [c for c in sheet.rows if plain_name(c) in COLUMNS['label'] and c != field]) and field and not labels:
         said += f'; {", ".join(others)} not used'
     folds = [fold_name(fold) if fold else '' for fold in get('fold')]
     return Rows(files, own, sides, folds, get('group'), missing, said, [f'{name}: {note}' for note in notes])
+
+# %% ../../nbs/data/07_folder.ipynb #96c72c4f
+class _Found(NamedTuple):
+    "What the tables say, by file."
+    labels:dict
+    sides:dict
+    folds:dict
+    groups:dict
+    listed:set
+    by:dict    # Where sides come from, in words
+
+def _add(found:_Found, rows:Rows, sheet:Sheet):
+    "Add a table to what the others say; a contradiction is an error."
+    sides, by = rows.sides, 'the tables' if any(rows.sides) else ''
+    if not by and len(order := sorted(set(rows.folds) - {''}, key=fold_order)) > 1:
+        sides = [{'': None, order[-1]: 'test'}.get(fold, 'train') for fold in rows.folds]
+        by = f'folds: {order[-1]} of {", ".join(order[:8])} is held out'
+    if by: found.by[by] = None
+    mine = defaultdict(dict)                         # a dict keeps the order and drops what comes twice
+    for i, (file, labels) in enumerate(zip(rows.files, rows.labels)):
+        if file is None: continue
+        found.listed.add(file)
+        mine[file] |= dict.fromkeys(labels)
+        for known, word, what in ((found.sides, sides[i], 'side'), (found.folds, rows.folds[i], 'fold'),
+                                  (found.groups, rows.groups[i], 'recording')):
+            if word and known.setdefault(file, word) != word:
+                raise ValueError(f"{sheet.where(i)}: {file} has the {what} {word!r} here "
+                                 f"and {known[file]!r} elsewhere; keep one")
+    for file, own in mine.items():
+        if own and set(found.labels.setdefault(file, tuple(own))) != set(own):
+            raise ValueError(f"{sheet.path}: other labels for {file} than in another table; keep one")
 
 # %% ../../nbs/data/07_folder.ipynb #ea688c37
 class Notes(NamedTuple):
@@ -259,36 +292,6 @@ def read_notes(
         told[name], missing, notes = f'used: {rows.said}', missing + rows.missing, notes + rows.notes
         _add(found, rows, sheet)
     return _decide(files, found, told, tables, missing, notes)
-
-# %% ../../nbs/data/07_folder.ipynb #96c72c4f
-class _Found(NamedTuple):
-    "What the tables say, by file."
-    labels:dict
-    sides:dict
-    folds:dict
-    groups:dict
-    listed:set
-    by:dict    # Where sides come from, in words
-
-def _add(found:_Found, rows:Rows, sheet:Sheet):
-    "Add a table to what the others say; a contradiction is an error."
-    sides, by = rows.sides, 'the tables' if any(rows.sides) else ''
-    if not by and len(order := sorted(set(rows.folds) - {''}, key=fold_order)) > 1:
-        sides = [{'': None, order[-1]: 'test'}.get(fold, 'train') for fold in rows.folds]
-        by = f'folds: {order[-1]} of {", ".join(order[:8])} is held out'
-    if by: found.by[by] = None
-    mine = defaultdict(dict)                         # a dict keeps the order and drops what comes twice
-    for i, (file, labels) in enumerate(zip(rows.files, rows.labels)):
-        if file is None: continue
-        found.listed.add(file)
-        mine[file] |= dict.fromkeys(labels)
-        for known, word, what in ((found.sides, sides[i], 'side'), (found.folds, rows.folds[i], 'fold'),
-                                  (found.groups, rows.groups[i], 'recording')):
-            if word and known.setdefault(file, word) != word:
-                raise ValueError(f"{sheet.where(i)}: {file} has the {what} {word!r} here and {known[file]!r} elsewhere; keep one")
-    for file, own in mine.items():
-        if own and set(found.labels.setdefault(file, tuple(own))) != set(own):
-            raise ValueError(f"{sheet.path}: other labels for {file} than in another table; keep one")
 
 # %% ../../nbs/data/07_folder.ipynb #cf0b7f7f
 def _decide(files, found:_Found, told:dict, tables:list, missing:list, notes:list)->Notes:

@@ -44,8 +44,8 @@ def complete(
     for split, table in tables.items():
         if not len(table): raise ValueError(f"{table.name}: the split {split} is empty")
         if not (gone := missing(table)): continue
-        told = (f"{len(gone)} of {len(table)} files of {table.name} ({split}) are not in {table.root}, the "
-                f"first is {gone[0]}")
+        told = (f"{len(gone)} of {len(table)} files of {table.name} ({split}) are not in {table.root}, "
+                f"the first is {gone[0]}")
         if not drop or len(gone) == len(table): raise FileNotFoundError(told)
         print(told)
         tables[split] = table.without(np.isin(table.paths, strings(gone)), 'not there')
@@ -122,7 +122,8 @@ def read_listed(
         if fold is not None: raise ValueError(f"fold={fold}: {root} has a split and not folds; leave it out")
         return by_side(table, sides, lambda i: f"{root}: {table.paths[i]}")
     if any(folds):
-        if fold is None: raise ValueError(f"{root} has folds ({', '.join(sorted(set(folds)))}); give the fold to test on")
+        if fold is None:
+            raise ValueError(f"{root} has folds ({', '.join(sorted(set(folds)))}); give the fold to test on")
         return by_fold(split_by(table, strings(folds)), fold, table)
     if fold is not None: raise ValueError(f"fold={fold}: {root} has no folds; leave it out")
     prints = [fingerprint(table.root/path) if (table.root/path).is_file() else path for path in table.paths]

@@ -6,13 +6,16 @@
 __all__ = ['DATASETS', 'DatasetInfo', 'find_dataset']
 
 # %% ../../nbs/data/17_registry.ipynb #ab1bdcbd
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 
+from .clips import DEGREES, degree_name
+from .composer import SyntheticEvents, degrees_like, spass_like
 from .download import RemoteFile
-from .layouts import KS1_WORDS, read_esc, read_fsdd, read_listed, read_speech_commands
+from .layouts import KS1_WORDS, cut_silence, read_esc, read_fsdd, read_listed, read_speech_commands
 from .polyphonic_sets import (SCENES, read_audioset, read_degrees, read_spass, read_strong,
                                            read_urban_sed)
 
@@ -26,7 +29,7 @@ class DatasetInfo:
     classes:int             # Number of labels; 0: as found
     clips:dict              # Stated number of clips by split
     clip_seconds:float      # Length of a clip [s]
-    target_frames:int       # T, method.md section 1
+    target_frames:int       # T, frames of 10 ms that the encoder sees
     mean:float|None         # Of the log-mel, Tables 7 and 8; None: take `stats`
     std:float|None          # The same
     metric:str              # mAP or accuracy
@@ -36,6 +39,8 @@ class DatasetInfo:
     gaps:bool = False       # True: nobody has all files, and missing ones are counted and left out
     files:tuple = ()        # RemoteFile: archives with known addresses
     zenodo:int|None = None  # Number of its record at Zenodo
+    finish:Callable|None = None  # Folder of the downloads -> what is left to do after unpacking
+    compose:Callable|None = None # Folder, options -> the set is written there, without a download
     obtain:str = ''         # What to do where nothing is downloaded
 
     @property
@@ -51,8 +56,9 @@ _SINGLE = [
                     RemoteFile('https://github.com/karolpiczak/ESC-50/archive/master.zip', 'ESC-50.zip'),)),
     DatasetInfo('ks1', 'Speech Commands 1, 12 classes', partial(read_speech_commands, words=KS1_WORDS), 12,
                 dict(train=51_094, valid=6_798, test=3_081), 1, 128, -6.846, 5.565, 'accuracy', 'CC BY 4.0',
-                'speech_commands_v0.01/ (<word>/*.wav, _background_noise_/*.wav or from cut_silence '
-                '_silence_/*.wav, validation_list.txt, testing_list.txt) and speech_commands_test_set_v0.01/',
+                'speech_commands_v0.01/ (<word>/*.wav, _background_noise_/*.wav or from cut_silence _silence_/*.wav, '
+                'validation_list.txt, testing_list.txt) and speech_commands_test_set_v0.01/',
+                finish=lambda root: cut_silence(root/'speech_commands_v0.01'),
                 files=(RemoteFile(_SPEECH + 'v0.01.tar.gz', 'speech_commands_v0.01.tar.gz', 1_489_096_277,
                            'sha256:743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d'),
                        RemoteFile(_SPEECH + 'test_set_v0.01.tar.gz',
@@ -76,8 +82,8 @@ _SINGLE = [
 # %% ../../nbs/data/17_registry.ipynb #56b4fe1e
 _AS_LAYOUT = ('balanced_train_segments/*.wav, unbalanced_train_segments/**/*.wav, eval_segments/*.wav, their '
               'three csv files, class_labels_indices.csv, ontology.json')
-_AS_OBTAIN = ('AudioSet cannot be downloaded as a whole: its csv files list videos. Put what you have into '
-              'the layout and call check_audioset')
+_AS_OBTAIN = ('AudioSet cannot be downloaded as a whole: its csv files list videos. Put what you have into the layout '
+              'and call check_audioset')
 _ask = 'look its record up at zenodo.org and give the number: obtain(name, root, zenodo=NUMBER)'
 
 def _audioset(name, title, splits, **clips):
@@ -100,16 +106,28 @@ _POLYPHONIC = [
     DatasetInfo('urban-sed', 'URBAN-SED', read_urban_sed, 10, dict(train=5_268, test=1_739), 10, 1024, -5.561,
                 2.699, 'mAP', 'CC BY 4.0', zenodo=1_324_404,
                 layout='audio/{train,validate,test}/*.wav, annotations/{...}/*.jams or *.txt'),
-    *(DatasetInfo(f"degrees-{low}-{high or 'up'}", f"Degrees of polyphony, {low} to {high or 'all'}",
+    *(DatasetInfo(f'degrees-{degree_name(low, high)}',
+                  f"Degrees of polyphony, {low} to {'all' if high == math.inf else high}",
                   partial(read_degrees, low=low, high=high), 0, {}, 10, 1024,
                   *((-5.659, 2.620) if low < 6 else (-5.216, 3.376)), 'mAP', 'as SPASS and URBAN-SED',
-                  'spass/ and urban-sed/, each as '
-                  'above', obtain='obtain spass-* and urban-sed into one folder')
-      for low, high in ((2, 3), (4, 5), (6, 7), (8, 9), (10, 11), (12, 13), (14, None))),
+                  'spass/ and urban-sed/, each as above', obtain='obtain spass-* and urban-sed into one folder')
+      for low, high in DEGREES),
+]
+
+# %% ../../nbs/data/17_registry.ipynb #85b6880a
+def _stand_in(name, title, make, layout, **clips):
+    return DatasetInfo(name, title, read_listed, 0, clips, 10, 1024, None, None, 'mAP', 'synthetic',
+                       layout, compose=partial(make, SyntheticEvents(), engine='own'))
+
+_COMPOSED = [
+    _stand_in('spass-like', 'A scene in the manner of SPASS', spass_like,
+              'clips.csv, audio/*.flac, jams/*.jams, events.tsv', train=150, test=50),
+    _stand_in('degrees-like', 'Degrees of polyphony, composed', degrees_like,
+              '2-3/ ... 14-up/, each as spass-like', train=525, test=175),
 ]
 
 # %% ../../nbs/data/17_registry.ipynb #2a0a984f
-DATASETS = {info.name: info for info in _SINGLE + _POLYPHONIC}
+DATASETS = {info.name: info for info in _SINGLE + _POLYPHONIC + _COMPOSED}
 
 def find_dataset(
     name:str,      # A key of DATASETS; capitals and underscores do not matter

@@ -11,9 +11,11 @@ import re
 from .tables import Sheet, plain_name
 
 # %% ../../nbs/data/04_splits.ipynb #868267aa
-SIDES = {'train': 'train training tr trn'.split(), 'valid': 'val valid validation validate dev development devel'.split(),
-         'test': 'test testing te tst eval evaluation evaluate'.split()}
-_FILLERS = set('set data audio clips clip files wav wavs segments balanced unbalanced split full part fold public'.split())
+SIDES = {side: words.split() for side, words in dict(
+    train='train training tr trn', valid='val valid validation validate dev development devel',
+    test='test testing te tst eval evaluation evaluate').items()}
+_FILLERS = set('set data audio clips clip files wav wavs segments balanced unbalanced split full part fold public'
+               .split())
 
 def side(
     word:str, # A cell, the name of a folder, or that of a table without its suffix
@@ -88,9 +90,9 @@ def _from_folders(files:list[str], says, what:str)->dict[str, tuple[str, int]]:
     words = sorted({word for word, _ in found.values()})
     if len(words) < 2: return {}
     if outside := [file for file in files if file not in found]:
-        raise ValueError(f"the folders {', '.join(words)} look like {what}, but {len(outside)} of {len(files)} files lie in "
-                         f"none of them, the first is {outside[0]}: move them, or say the side of each file in a csv "
-                         "with the columns path and split")
+        raise ValueError(f"the folders {', '.join(words)} look like {what}, but {len(outside)} of {len(files)} files "
+                         f"lie in none of them, the first is {outside[0]}: move them, or say the side of each file in "
+                         "a csv with the columns path and split")
     return found
 
 def folder_sides(

@@ -30,8 +30,8 @@ def as_clips(
 )->tuple[list[Tensor], bool]: # Mono clips (n,), float32, on the CPU; whether they came as a batch
     "Take apart whatever a user may have, or say what is wrong with it (ours)."
     if isinstance(wave, tuple) and len(wave) == 2 and np.ndim(wave[1]) == 0 and np.ndim(wave[0]):
-        raise ValueError(f"this is a pair of a wave and {wave[1]}, as librosa.load gives it; give the wave and its sample "
-                         "rate as two arguments")
+        raise ValueError(f"this is a pair of a wave and {wave[1]}, as librosa.load gives it; "
+                         "give the wave and its sample rate as two arguments")
     if many := isinstance(wave, (list, tuple)): clips = [_tensor(clip) for clip in wave]
     else:
         wave = _tensor(wave)
@@ -57,13 +57,13 @@ def _mono(clip:Tensor, name:str)->Tensor:
     if clip.ndim in (1, 2) and not clip.numel(): raise ValueError(f"{name} is empty: its shape is {shape}")
     if clip.ndim == 2 and min(shape) <= MAX_CHANNELS: clip = clip.float().mean(shape.index(min(shape)))
     if clip.ndim != 1:
-        raise ValueError(f"{name} has shape {shape}; it must be (n,), or (channels, n) with at most "
-                         f"{MAX_CHANNELS} channels")
+        raise ValueError(f"{name} has shape {shape}; it must be (n,), or (channels, n) "
+                         f"with at most {MAX_CHANNELS} channels")
     if bad := (~clip.isfinite()).sum().item():
         raise ValueError(f"{name} holds NaN or infinity in {bad} of {len(clip)} samples; repair or drop it")
     if (peak := clip.abs().max().item()) > LOUDEST:
-        raise ValueError(f"the samples of {name} reach {peak:.0f}, like 16-bit integers; divide them by 32768, so that they "
-                         "lie in [-1, 1]")
+        raise ValueError(f"the samples of {name} reach {peak:.0f}, like 16-bit integers; divide them by 32768, "
+                         "so that they lie in [-1, 1]")
     return clip.float()
 
 # %% ../../nbs/use/00_embed.ipynb #cd7fa737
