@@ -201,7 +201,7 @@ def check_spectrogram(
         check_number(f'{name}.{field}', getattr(cfg, field), low, high, f'must be {low:g} to {high:g}', whole=False)
     return cfg
 
-# %% ../nbs/02_spectrogram.ipynb #6ff7f1dc
+# %% ../nbs/02_spectrogram.ipynb #c40eb7a9
 def _check_lengths(lengths, wave:Tensor)->Tensor:
     "As whole numbers (B,), one for each row of the wave."
     try:
@@ -214,6 +214,7 @@ def _check_lengths(lengths, wave:Tensor)->Tensor:
                          f"and at most its n; the wave is {tuple(wave.shape)}")
     return found.long()
 
+# %% ../nbs/02_spectrogram.ipynb #6ff7f1dc
 class LogMel(nn.Module):
     "Waveform to normalised log-mel (Section 4.3)."
     def __init__(self, cfg:SpectrogramConfig=SpectrogramConfig()):
@@ -254,7 +255,8 @@ class LogMel(nn.Module):
         "Normalise log-mels (..., T, F), if they are numbers."
         if (bad := (~log_mel.isfinite().all(-1).all(-1)).reshape(-1).nonzero()).numel():
             name = f'clip {bad[0].item()} of the batch' if log_mel.ndim == 3 else 'the clip'
-            raise ValueError(f"wave: {name} holds NaN, infinite or too large samples; repair it, or scale it to [-1, 1]")
+            raise ValueError(f"wave: {name} holds NaN, infinite or too large samples; repair or "
+                             "scale it to [-1, 1]")
         return normalize(log_mel, self.cfg.mean, self.cfg.std)
 
 # %% ../nbs/02_spectrogram.ipynb #a136eb43
