@@ -8,6 +8,7 @@ __all__ = ['LONGEST', 'kaldi_log_mel', 'fit_frames', 'normalize', 'resample', 'b
 
 # %% ../nbs/02_spectrogram.ipynb #9cf25667
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil, gcd, pi, prod, sqrt
 from numbers import Real
@@ -140,10 +141,11 @@ def check_number(
     whole:bool=True, # Whether it has to be a whole number
 )->int|float:   # The value, as Python's own number
     "A real number of any library within its limits, or an error that names the argument (ours)."
-    real = isinstance(value, Real) and not isinstance(value, bool)           # True is no number
-    if not (real and low <= value <= high and (not whole or value % 1 == 0)):
+    number = value.item() if isinstance(value, np.generic) else value        # to float16, 10^5 is infinite
+    real = isinstance(number, Real) and not isinstance(number, bool)         # True is no number
+    if not (real and low <= number <= high and (not whole or number % 1 == 0)):
         raise ValueError(f"{name}={shown(value)} {must}")
-    return int(value) if whole else float(value)
+    return int(number) if whole else float(number)
 
 # %% ../nbs/02_spectrogram.ipynb #bba717f2
 LONGEST = 2**30 # Samples that are taken at once: 18 hours at 16 kHz
@@ -190,16 +192,16 @@ def check_rate(
 def check_spectrogram(
     cfg,      # What was given for a SpectrogramConfig
     name:str, # Of the argument
-)->SpectrogramConfig: # The same
+)->SpectrogramConfig: # The same, in Python's own numbers
     "A configuration that gives finite numbers (ours)."
     if not isinstance(cfg, SpectrogramConfig):
         raise TypeError(f"{name}={shown(cfg)} must be a SpectrogramConfig")
-    check_rate(cfg.sample_rate, f'{name}.sample_rate')
-    for field, low, high in (('n_mels', 4, 4096), ('target_frames', 1, 10**6)):
-        check_number(f'{name}.{field}', getattr(cfg, field), low, high, f'must be a whole number, {low} to {high}')
-    for field, low, high in (('mean', -1e6, 1e6), ('std', 1e-6, 1e6)):
-        check_number(f'{name}.{field}', getattr(cfg, field), low, high, f'must be {low:g} to {high:g}', whole=False)
-    return cfg
+    found = dict(sample_rate=check_rate(cfg.sample_rate, f'{name}.sample_rate'))
+    for field, low, high, whole in (('n_mels', 4, 4096, True), ('target_frames', 1, 10**6, True),
+                                    ('mean', -1e6, 1e6, False), ('std', 1e-6, 1e6, False)):
+        must = f"must be a {'whole ' if whole else ''}number, {low:g} to {high:g}"
+        found[field] = check_number(f'{name}.{field}', getattr(cfg, field), low, high, must, whole)
+    return replace(cfg, **found)
 
 # %% ../nbs/02_spectrogram.ipynb #c40eb7a9
 def _check_lengths(lengths, wave:Tensor)->Tensor:
@@ -233,7 +235,7 @@ class LogMel(nn.Module):
         if wave.ndim not in (1, 2) or -(-wave.shape[-1]*rate//old) < rate//40:
             raise ValueError(f"wave: {'clip 0 of the batch' if wave.ndim == 2 else 'a clip'} of shape "
                              f"{tuple(wave.shape)} is shorter than one 25-ms frame ({rate//40} samples at "
-                             f"{rate} Hz) or not laid out as (n,) or (B, n)")
+                             f"{rate} Hz), or not laid out as (n,) or (B, n), or sample_rate={old} is wrong")
         if lengths is not None: lengths = _check_lengths(lengths, wave)*rate//old
         wave = resample(wave.float(), old, rate)
         if wave.ndim == 1: return self._one(wave)
