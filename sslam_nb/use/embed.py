@@ -6,10 +6,10 @@
 __all__ = ['MAX_CHANNELS', 'as_clips', 'Windows', 'cut_windows', 'input_of', 'layer_tokens', 'Embedding', 'embed', 'predict']
 
 # %% ../../nbs/use/00_embed.ipynb #d92b7e95
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from ..core import evaluating
 from ..data.clips import LOUDEST
 from ..config import SpectrogramConfig
 from ..encoder import AudioViT
+from ..spectrogram import as_samples, check_number, check_rate, check_size, check_spectrogram, shown
 from ..spectrogram import fit_frames, kaldi_log_mel, normalize, resample
 from ..sslam import SSLAM
 from ..training.checkpoints import load_checkpoint, load_classifier
@@ -27,44 +28,43 @@ MAX_CHANNELS = 8
 
 def as_clips(
     wave, # Clip (n,) or (n, channels), or batch (B, n), (B, channels, n) or list of clips; NumPy or torch
+    shortest:int=1, # Samples that a clip needs to be of use
 )->tuple[list[Tensor], bool]: # Mono clips (n,), float32, on the CPU; whether they came as a batch
     "Take apart whatever a user may have, or say what is wrong with it (ours)."
-    if isinstance(wave, tuple) and len(wave) == 2 and np.ndim(wave[1]) == 0 and np.ndim(wave[0]):
-        raise ValueError(f"this is a pair of a wave and {wave[1]}, as librosa.load gives it; "
-                         "give the wave and its sample rate as two arguments")
-    if many := isinstance(wave, (list, tuple)): clips = [_tensor(clip) for clip in wave]
+    if isinstance(wave, tuple) and len(wave) == 2 and isinstance(wave[1], Real) and not isinstance(wave[0], Real):
+        raise ValueError(f"wave: this is a pair of a wave and {shown(wave[1])}, as librosa.load gives it; give the "
+                         "wave and its sample rate as two arguments")
+    if many := isinstance(wave, (list, tuple)): parts = wave
     else:
-        wave = _tensor(wave)
+        wave = as_samples(wave)
         many = wave.ndim == 3 or wave.ndim == 2 and not wave.shape[1] <= MAX_CHANNELS < wave.shape[0]
-        clips = list(wave) if many else [wave]
-    if not clips: raise ValueError("there is no clip: the batch is empty")
-    return [_mono(clip, f'clip {i}' if many else 'the clip') for i, clip in enumerate(clips)], many
+        parts = list(wave) if many else [wave]
+    if not len(parts): raise ValueError("wave: there is no clip: the batch is empty")
+    clips, total = [], 0
+    for i, part in enumerate(parts):
+        clips.append(_mono(as_samples(part).detach().cpu(), f'clip {i}' if many else 'the clip', shortest))
+        check_size(total := total + len(clips[-1]))
+    return clips, many
 
 # %% ../../nbs/use/00_embed.ipynb #bae5479a
-def _tensor(wave)->Tensor:
-    "A tensor on the CPU; arrays are copied, since torch takes no negative strides and no foreign byte order."
-    if isinstance(wave, Tensor): return wave.detach().cpu()
-    array = np.asarray(wave)
-    try: return torch.from_numpy(array.astype(array.dtype.newbyteorder('='), order='C'))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"a clip of type {type(wave).__name__} is no array of samples ({error})") from None
-
-def _mono(clip:Tensor, name:str)->Tensor:
+def _mono(clip:Tensor, name:str, shortest:int)->Tensor:
     "Average the channels of a clip that is in order."
     shape = tuple(clip.shape)
-    if not clip.is_floating_point():
-        raise ValueError(f"the samples of {name} are {clip.dtype}; scale them to floats in [-1, 1]")
-    if clip.ndim in (1, 2) and not clip.numel(): raise ValueError(f"{name} is empty: its shape is {shape}")
-    if clip.ndim == 2 and min(shape) <= MAX_CHANNELS: clip = clip.float().mean(shape.index(min(shape)))
-    if clip.ndim != 1:
-        raise ValueError(f"{name} has shape {shape}; it must be (n,), or (channels, n) "
-                         f"with at most {MAX_CHANNELS} channels")
+    if clip.ndim in (1, 2) and not clip.numel(): raise ValueError(f"wave: {name} is empty: its shape is {shape}")
+    if not (clip.ndim == 1 or clip.ndim == 2 and min(shape) <= MAX_CHANNELS):
+        raise ValueError(f"wave: {name} has shape {shape}; it must be (n,), or (channels, n) with at most "
+                         f"{MAX_CHANNELS} channels")
+    if max(shape) < shortest:
+        raise ValueError(f"wave: {name} of shape {shape} lasts less than one frame of 25 ms, here {shortest} samples; "
+                         "give 0.1 s or more (or is sample_rate wrong, or an axis in the wrong place?)")
     if bad := (~clip.isfinite()).sum().item():
-        raise ValueError(f"{name} holds NaN or infinity in {bad} of {len(clip)} samples; repair or drop it")
-    if (peak := clip.abs().max().item()) > LOUDEST:
-        raise ValueError(f"the samples of {name} reach {peak:.0f}, like 16-bit integers; divide them by 32768, "
+        raise ValueError(f"wave: {name} holds NaN or infinity in {bad} of {clip.numel()} samples; repair or drop it")
+    if (peak := clip.abs().max().item()) > 1e6:
+        raise ValueError(f"wave: the samples of {name} reach {peak:.0e} and are too large; scale them to [-1, 1]")
+    if peak > LOUDEST:
+        raise ValueError(f"wave: the samples of {name} reach {peak:.0f}, like 16-bit integers; divide them by 32768, "
                          "so that they lie in [-1, 1]")
-    return clip.float()
+    return clip.float() if clip.ndim == 1 else clip.float().mean(shape.index(min(shape)))
 
 # %% ../../nbs/use/00_embed.ipynb #cd7fa737
 class Windows(NamedTuple):
@@ -97,19 +97,23 @@ def input_of(
     part = next((name for kind, name in parts.items() if isinstance(model, kind)), None)
     encoder = getattr(model, part) if part else model
     if not isinstance(encoder, AudioViT):
-        raise TypeError(f"a {type(model).__name__} has no encoder; give an SSLAM, AudioViT or Classifier")
+        raise TypeError(f"model={shown(model)}: a {type(model).__name__} has no encoder; give an SSLAM, AudioViT or "
+                        "Classifier, or the name of a checkpoint")
+    if encoder.cls_token.is_meta: raise ValueError("model: it has no weights, it is on the device meta")
     size, longest = encoder.cfg.patch_size, encoder.cfg.max_time_patches
     n_mels = encoder.n_mel_patches*size
     default = SpectrogramConfig(n_mels=n_mels, target_frames=min(1024, longest*size))
     own = model.cfg.spectrogram if isinstance(model, SSLAM) else getattr(model, 'spectrogram', None)
-    cfg = spectrogram or own or default
+    cfg = (own or default) if spectrogram is None else check_spectrogram(spectrogram, 'spectrogram')
     if cfg.n_mels != n_mels: raise ValueError(f"spectrogram has {cfg.n_mels} mel bins, the encoder {n_mels}")
     column = size/100                                                       # [s], as a frame is 10 ms
+    window, hop = (x if x is None else check_number(name, x, -1e9, 1e9, 'is no number of seconds', whole=False)
+                   for name, x in (('window', window), ('hop', hop)))
     columns = cfg.target_frames//size if window is None else round(window/column)
     step = columns if hop is None else round(hop/column)
     if not 1 <= columns <= longest:
-        raise ValueError(f"a window of {window or cfg.target_frames/100} s does not fit this encoder; "
-                         f"choose {column} to {longest*column:.2f} s")
+        seconds = f'{window} s' if window is not None else f'{cfg.target_frames/100} s (target_frames of spectrogram)'
+        raise ValueError(f"a window of {seconds} does not fit this encoder; choose {column} to {longest*column:.2f} s")
     if not 1 <= step <= columns:
         raise ValueError(f"hop={hop} s must be {column} to {columns*column:.2f} s, the window; "
                          "a longer one would skip audio")
@@ -118,16 +122,14 @@ def input_of(
 # %% ../../nbs/use/00_embed.ipynb #9014256c
 def _cut_all(wave, sample_rate:int, cfg:SpectrogramConfig, length:int, hop:int)->tuple[list[Windows], bool]:
     "The windows of each clip; whether the clips came as a batch."
-    if not (isinstance(sample_rate, (int, float, np.number)) and sample_rate % 1 == 0
-            and 1000 <= sample_rate <= 1_000_000):
-        raise ValueError(f"sample_rate={sample_rate!r} is not a rate in Hz; give a whole number of 1000 or "
-                         "more, such as 44100, the same for all clips")
-    clips, many = as_clips(wave)
-    clips = [resample(clip, int(sample_rate), cfg.sample_rate) for clip in clips]
-    if short := [f'{len(clip)/cfg.sample_rate:.4f} s' for clip in clips if len(clip) < cfg.sample_rate//40]:
-        raise ValueError(f"a clip lasts {short[0]}, less than one frame of 25 ms; give 0.1 s or more (or is "
-                         f"sample_rate={sample_rate} wrong, or an axis in the wrong place?)")
-    return [cut_windows(kaldi_log_mel(clip, cfg), length, hop, cfg) for clip in clips], many
+    old, new = check_rate(sample_rate), cfg.sample_rate
+    clips, many = as_clips(wave, shortest=(new//40 - 1)*old//new + 1)          # these resample to one frame
+    return [cut_windows(kaldi_log_mel(resample(clip, old, new), cfg), length, hop, cfg) for clip in clips], many
+
+def _batches(cut:list[Windows], batch_size:int)->tuple[Tensor, ...]:
+    "All windows (W, T, F), so many at a time."
+    size = check_number('batch_size', batch_size, 1, 2**31, 'must be a whole number, 1 or more')
+    return torch.cat([clip.log_mel for clip in cut]).split(size)
 
 # %% ../../nbs/use/00_embed.ipynb #c221af8f
 def layer_tokens(
@@ -138,8 +140,7 @@ def layer_tokens(
     "Output of one block (ours; the last: official code)."
     depth = len(encoder.blocks)
     if layer is None: layer = depth - 1
-    if layer not in range(depth):
-        raise ValueError(f"layer={layer!r} must be a whole number, 0 to {depth - 1}")
+    layer = check_number('layer', layer, 0, depth - 1, f'must be a whole number, 0 to {depth - 1}')
     return encoder.encode(encoder.embed(log_mel), layer + 1).tokens
 
 # %% ../../nbs/use/00_embed.ipynb #1b8a2bfa
@@ -176,19 +177,21 @@ def embed(
     batch_size:int=8,  # Windows encoded at once
 )->Embedding:          # Clip embedding, frame embeddings, and where each frame starts [s]
     "Features of clips of any length (official code: CLS or patches of 10-s clips; the rest is ours)."
-    if pool not in ('cls', 'mean', 'concat'):
-        raise ValueError(f"pool={pool!r} is not one of cls, mean, concat")
+    if not (isinstance(pool, str) and pool in ('cls', 'mean', 'concat')):
+        raise ValueError(f"pool={shown(pool)} is not one of cls, mean, concat")
     if isinstance(model, (str, Path)): model = load_checkpoint(model)
     encoder, cfg, length, hop = input_of(model, window, hop, spectrogram)
     cut, many = _cut_all(wave, sample_rate, cfg, length, hop)
     parts, where = [], encoder.cls_token
     with evaluating(encoder):
-        for log_mel in torch.cat([clip.log_mel for clip in cut]).split(batch_size):
+        for log_mel in _batches(cut, batch_size):
             x = layer_tokens(encoder, log_mel.to(where), layer).float()
             parts.append((x[:, 0].cpu(), x[:, 1:].unflatten(1, (-1, encoder.n_mel_patches)).mean(2).cpu()))
     sizes = [len(clip.start) for clip in cut]
     cls, columns = (torch.cat(part).split(sizes) for part in zip(*parts))
     found = [_join(*clip, pool) for clip in zip(cls, columns, cut)]
+    if not all(clip.clip.isfinite().all() and clip.frames.isfinite().all() for clip in found):
+        raise ValueError("model: it gives NaN or infinity for samples that are in order; its weights are spoilt")
     if not many: return found[0]
     clip, frames, times = zip(*found)
     return Embedding(torch.stack(clip), list(frames), list(times))
@@ -208,15 +211,16 @@ def predict(
     "Label names and scores of clips of any length (ours)."
     if isinstance(classifier, (str, Path)): classifier = load_classifier(classifier)
     if not isinstance(classifier, Classifier):
-        raise TypeError(f"{type(classifier).__name__} has no labels to predict; give a fine-tuned Classifier")
-    if activation not in ('sigmoid', 'softmax'):
-        raise ValueError(f"activation={activation!r} is not one of sigmoid, softmax")
-    if top is not None and top < 1: raise ValueError(f"top={top} must be 1 or more")
+        raise TypeError(f"classifier: {shown(classifier)} is no fine-tuned Classifier; "
+                        f"{type(classifier).__name__} has no labels to predict")
+    if not (isinstance(activation, str) and activation in ('sigmoid', 'softmax')):
+        raise ValueError(f"activation={shown(activation)} is not one of sigmoid, softmax")
+    if top is not None: top = check_number('top', top, 1, 2**31, 'must be 1 or more, a whole number')
     encoder, cfg, length, hop = input_of(classifier, window, hop, spectrogram)
     cut, many = _cut_all(wave, sample_rate, cfg, length, hop)
     with evaluating(classifier):
-        batches = torch.cat([clip.log_mel for clip in cut]).split(batch_size)
-        logits = torch.cat([classifier(log_mel.to(encoder.cls_token)).float().cpu() for log_mel in batches])
+        logits = torch.cat([classifier(log_mel.to(encoder.cls_token)).float().cpu()
+                            for log_mel in _batches(cut, batch_size)])
     scores = logits.sigmoid() if activation == 'sigmoid' else logits.softmax(-1)
     names = classifier.classes or [str(i) for i in range(scores.shape[1])]
     found = []
