@@ -3,7 +3,7 @@
 Each trial trains in a process of its own, is ended at a random moment, resumed, and must end at the weights of the run that
 nobody disturbed, bit for bit. A power cut is simulated: what was not synced to the disk before the kill is cut or gone, and a
 renaming that the folder was not synced after is undone, each with probability 1/2. Prints a table in markdown."""
-import json, os, random, resource, shutil, signal, subprocess, sys, tempfile, time
+import json, os, random, shutil, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 
 CFG = dict(n_clips=24, batch_size=4, epochs=9, max_steps=10, save_every=2, log_every=1, width=32, depth=1, n_heads=1, decoder_width=16,

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import official_files as files
-from sslam_nb import (AudioViT, Classifier, SSLAM, embed, export_official, load_checkpoint, load_classifier, load_official,
+from sslam_nb import (AudioViT, Classifier, SSLAM, embed, load_checkpoint, load_classifier, load_official,
                       override, preset, pretrain, recipe, start_from)
 from sslam_nb.data.soundscapes import SoundscapeDataset
 from sslam_nb.training.weights import save_checkpoint, save_classifier

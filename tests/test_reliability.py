@@ -1,5 +1,4 @@
 "Short forms of benchmarks/chaos_runs.py: runs that are killed, cut off, told to stop, or started twice."
-import json
 import signal
 import sys
 import time

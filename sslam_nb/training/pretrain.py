@@ -26,8 +26,8 @@ from ..sslam import draw_step
 from ..teacher import ema_momentum
 from .checkpoints import initialise, load_checkpoint
 from .hub import SSLAM
-from .state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state, open_folder,
-                                     owning, run_identity, save_state, stop_requests)
+from .state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state,
+                                     open_folder, owning, run_identity, save_state, stop_requests)
 from .weights import read_header, save_checkpoint, weights_hash
 
 # %% ../../nbs/training/08_pretrain.ipynb #77f6920c

@@ -76,8 +76,8 @@ def owning(
         try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise RuntimeError(f"{folder} is in use by {lock.read().strip() or 'another process'}; wait for it, or choose "
-                               "another run_name") from None
+            holder = lock.read().strip() or 'another process'
+            raise RuntimeError(f"{folder} is in use by {holder}; wait for it, or choose another run_name") from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         lock.flush()
