@@ -6,7 +6,7 @@
 __all__ = ['evaluate', 'Task', 'check_task', 'task_loaders', 'Trained', 'finished_task', 'train_classifier']
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #d6587683
-import signal, time
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -222,8 +222,7 @@ def _train(cfg:DownstreamConfig, encoder:AudioViT, task:Task, folder:Path, accel
             due = time.perf_counter() - saved > 60*cfg.save_minutes
             if (step % cfg.save_every == 0 or due or came) and step < length[0]:
                 save_state(accelerator, folder, identity, state); saved = time.perf_counter()
-                if came: raise Stopped(came[0], f'stopped by {signal.Signals(came[0]).name} after step {step} of {length[0]}; '
-                                                'all of it is saved: run again with resume=True')
+                if came: raise Stopped(came[0], step, length[0])
     return _close(state, folder, task.train.classes, str(accelerator.device), time.perf_counter() - begin)
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #1d5abbf8

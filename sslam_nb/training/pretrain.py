@@ -7,7 +7,7 @@ __all__ = ['cosine_warmup', 'is_decayed', 'param_groups', 'make_accelerator', 'u
            'Run', 'finished_run', 'pretrain']
 
 # %% ../../nbs/training/08_pretrain.ipynb #2eeb84c8
-import math, os, signal, time
+import math, os, time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,7 +160,8 @@ def train_steps(
                 window.append(update(accelerator, model, optimizer, batch, cfg, state['step'], total))
                 state['step'] = step = state['step'] + 1
                 bar.update()
-                stop, due = agreed(accelerator, came[0] if came else 0, time.perf_counter() - saved > 60*cfg.save_minutes)
+                late = time.perf_counter() - saved > 60*cfg.save_minutes
+                stop, due = agreed(accelerator, came[0] if came else 0, late)
                 if step % cfg.log_every == 0 or step == total or stop:
                     if accelerator.num_processes > 1: window = gather_object(window)
                     seconds, started = time.perf_counter() - started, time.perf_counter()
@@ -169,8 +170,7 @@ def train_steps(
                     bar.set_postfix_str(f"loss {row['loss']:.3g}, {clips/seconds:.1f} clips/s", refresh=False)
                     window = []
                 if step % cfg.save_every == 0 or step == total or due or stop: saved = save() or time.perf_counter()
-                if stop and step < total: raise Stopped(stop, f'stopped by {signal.Signals(stop).name} after step {step} of '
-                                                              f'{total}; all of it is saved: run again with resume=True')
+                if stop and step < total: raise Stopped(stop, step, total)
                 if step == total: break
 
 # %% ../../nbs/training/08_pretrain.ipynb #169bbda8
@@ -235,7 +235,8 @@ def _differs(cfg:PretrainConfig, source, folder:Path)->str:
     changed = changed_values(run_identity(cfg, source, 1), then)
     return f": {', '.join(changed[:4])}" if changed else ', of the same settings'
 
-def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerator, resume:bool, quiet:bool, came:list)->Run:
+def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerator, resume:bool, quiet:bool,
+           came:list)->Run:
     "Train in a folder that is ours."
     begin = time.perf_counter()
     set_seed(cfg.seed)
@@ -259,8 +260,8 @@ def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerato
     accelerator.print(f"starts from: {state['start']}")
     if resume: accelerator.print(f"{folder.name} goes on from step {state['step']} of {total}")
     if state['processes'] != accelerator.num_processes:
-        accelerator.print(f"saved by {state['processes']} processes, going on with {accelerator.num_processes}: the clips of each "
-                          "step are the same, their masks and guests are drawn anew")
+        accelerator.print(f"saved by {state['processes']} processes, going on with {accelerator.num_processes}: the clips "
+                          "of each step are the same, their masks and guests are drawn anew")
     state |= now
     note_bad(state['bad'], getattr(source, 'bad', ()), cfg.max_bad)      # what the scan of a folder has found
     def save():

@@ -119,18 +119,20 @@ def _digests(folder:Path)->dict[str, str]:
     files = sorted(path for path in folder.rglob('*') if path.is_file() and path.name != 'progress.json')
     found = {}
     for path in files:
-        with open(path, 'rb') as file: found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, 'sha256').hexdigest()
+        with open(path, 'rb') as file: digest = hashlib.file_digest(file, 'sha256').hexdigest()
+        found[path.relative_to(folder).as_posix()] = digest
     return found
 
 def read_state(
     state:Path, # state/step_N
 )->dict:        # identity and progress
-    "What a state says of itself, after every file was compared with its checksum; ValueError names what is damaged (ours)."
+    "What a state says of itself, every file compared with its checksum; ValueError names what is damaged (ours)."
     try:
         about = json.loads((state/'progress.json').read_text())
         progress, identity, files = about['progress'], about['identity'], about.get('files')
-        if progress['step'] != int(state.name.removeprefix('step_')): raise ValueError(f"its step is {progress['step']}")
-        if not isinstance(progress['history'], list) or not isinstance(identity, dict): raise TypeError('a value of another type')
+        step, history = progress['step'], progress['history']
+        if step != int(state.name.removeprefix('step_')): raise ValueError(f"its step is {step}")
+        if not isinstance(history, list) or not isinstance(identity, dict): raise TypeError('a value of another type')
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{state}/progress.json is damaged ({type(error).__name__}: {error})") from None
     there = _digests(state) if files is not None else {}
@@ -192,9 +194,11 @@ def load_state(
 # %% ../../nbs/training/07_state.ipynb #96240d28
 class Stopped(SystemExit):
     "A run that was told to stop and has saved its state; its code is 128 + the number of the signal (ours)."
-    def __init__(self, number:int, said:str):
+    def __init__(self, number:int, step:int, total:int):
         super().__init__(128 + number)
-        self.said = said
+        self.said = (f'stopped by {signal.Signals(number).name} after step {step} of {total}; all of it is saved: '
+                     'run again with resume=True')
+        print(self.said)
     def __str__(self): return self.said
     def _render_traceback_(self): return [self.said]            # what JupyterLab shows in place of a traceback
 
