@@ -88,4 +88,4 @@ def test_an_index_that_contradicts_itself(tmp_path):
     pack_shards(SoundscapeDataset(4, duration=1), tmp_path, spectrogram=CFG, workers=0, quiet=True)
     text = (tmp_path/"index.json").read_text()
     (tmp_path/"index.json").write_text(text.replace('"clips": 4\n', '"clips": 5\n'))
-    with pytest.raises(ValueError, match="index.json counts 5 clips and index.npz 4"): ShardSource(tmp_path)
+    with pytest.raises(ValueError, match="index.json is damaged"): ShardSource(tmp_path)

@@ -179,6 +179,8 @@ def read_window(
             wave = audio.read(frames or round(seconds*rate), dtype='float32', always_2d=True)
     except soundfile.SoundFileError as error: raise BadClip(file, _reason(error, Path(root)/file)) from None
     if not len(wave): raise BadClip(file, 'ends earlier than its header says')
+    if frames and len(wave) < frames - max(2304, frames//50):                # more than a decoder's rounding
+        raise BadClip(file, f'gives {len(wave)} of the {frames} samples that it had; it has changed or was cut')
     if not np.isfinite(wave).all(): raise BadClip(file, 'holds NaN or infinite samples')
     wave = wave.mean(axis=1)
     check_range(wave, file)

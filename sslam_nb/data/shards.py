@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'shard_fault', 'pack_shards', 'ShardSource', 'check_shards']
 
 # %% ../../nbs/data/12_shards.ipynb #4d6131cb
-import hashlib, io, json, os, tarfile
+import hashlib, io, json, os, tarfile, zipfile, zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,9 +130,14 @@ def _write_index(folder:Path, plan:dict, n_shards:int)->Path:
         np.savez(out, shard=np.concatenate(shard), place=np.concatenate(place), label_starts=starts,
                  label_ids=np.concatenate(labels), ids=text,
                  gain=np.array(gains, np.float32))
+    whole = plan | dict(shards=about, index_sha256=_digest(folder/'index.npz'))
     with atomic_path(folder/'index.json') as beside:
-        beside.write_text(json.dumps(plan | dict(shards=about), indent=1))
+        beside.write_text(json.dumps(whole | dict(digest=_of_json(whole)), indent=1))
     return folder
+
+def _of_json(about:dict)->str:
+    "What an index says, in short."
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 # %% ../../nbs/data/12_shards.ipynb #c56f44f0
 KINDS = ('flac', 'log_mel')
@@ -176,21 +181,48 @@ def _open_index(root:Path)->tuple[dict, dict]:
     "index.json and the arrays of index.npz, which must agree with each other and with the shards' sizes."
     if not (root/'index.json').exists():
         raise FileNotFoundError(f"{root} has no index.json; call pack_shards again, it completes the folder")
-    about = json.loads((root/'index.json').read_text())
+    again = f"remove index.json and index.npz of {root}, and call pack_shards again"
+    try:
+        about = json.loads((root/'index.json').read_text(encoding='utf-8'))
+        said = about.pop('digest', None)
+        if said and said != _of_json(about): raise ValueError('it is not what was written')
+        if about['kind'] not in KINDS: raise ValueError(f"kind={about['kind']!r}")
+        names = [shard['shard'] for shard in about['shards']]
+        if odd := [name for name in names if Path(name).name != name]: raise ValueError(f'{odd[0]!r} is no file of the folder')
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{root}/index.json is damaged ({type(error).__name__}: {error}); {again}") from None
     for shard in about['shards']: _refuse_fault(root, shard)
-    with np.load(root/'index.npz') as file: arrays = dict(file)
-    counted, found = sum(shard['clips'] for shard in about['shards']), len(arrays['shard'])
-    if not counted == found == len(arrays['place']) == len(arrays['label_starts']) - 1:
-        raise ValueError(f"{root}: index.json counts {counted} clips and index.npz {found}; remove both and "
-                         "call pack_shards again")
+    try:
+        if about.get('index_sha256', _digest(root/'index.npz')) != _digest(root/'index.npz'): raise ValueError('other content')
+        with np.load(root/'index.npz', allow_pickle=False) as file: arrays = dict(file)
+        _check_arrays(about, arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{root}/index.npz is damaged ({type(error).__name__}: {error}); {again}") from None
     return about, arrays
+
+# %% ../../nbs/data/12_shards.ipynb #44d42259
+def _check_arrays(about:dict, arrays:dict):
+    "Refuse arrays that do not describe clips of these shards."
+    n, sizes = sum(shard['clips'] for shard in about['shards']), np.array([shard['bytes'] for shard in about['shards']])
+    shard, place, starts, labels = (arrays[name] for name in ('shard', 'place', 'label_starts', 'label_ids'))
+    for name in ('shard', 'place', 'label_starts', 'label_ids'):
+        if arrays[name].dtype.kind not in 'iu': raise ValueError(f'{name} is of {arrays[name].dtype}')
+    counts = dict(shard=len(shard), place=len(place), label_starts=len(starts) - 1, gain=len(arrays['gain']),
+                  ids=arrays['ids'].tobytes().count(b'\0') + 1 if n else 0)
+    if odd := [f'{name} counts {found} clips' for name, found in counts.items() if found != n]:
+        raise ValueError(f'index.json counts {n} clips, {odd[0]}')
+    inside = (0 <= shard) & (shard < len(sizes))
+    if not inside.all() or place.shape != (n, 2) or (place < 0).any() or (place.sum(1) > sizes[shard]).any():
+        raise ValueError('a clip lies outside its shard')
+    if n and (starts[0] != 0 or starts[-1] != len(labels) or (np.diff(starts) < 0).any()): raise ValueError('label_starts')
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(about['classes']): raise ValueError('label_ids')
+    if not np.isfinite(arrays['gain']).all(): raise ValueError('gain')
 
 def _refuse_fault(root:Path, shard:dict, whole:bool=False):
     "Refuse a shard that is not as it was written."
     if not (fault := shard_fault(root, shard, whole)): return
     kind = FileNotFoundError if fault == 'is gone' else ValueError
     raise kind(f"{root/shard['shard']} {fault}; call pack_shards again, it writes this shard anew")
-
 
 # %% ../../nbs/data/12_shards.ipynb #1bc97bca
 class ShardSource:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..core import progress
 from .account import Account, Accounted, narrowed
 from .clip_table import ClipTable
 from .clips import BadClip, Clip, doubtful_length, fingerprint, fit_wave, printable, read_window, scan
@@ -78,10 +79,11 @@ def _refuse(folder, n_files:int, max_bad:int):
                          f"{named}. Repair or remove them, or set max_bad={n_bad}")
 
 # %% ../../nbs/data/10_sources.ipynb #4b9148e9
-def _read_headers(folder, files:list[str], clip_seconds:float)->tuple[np.ndarray, list[str]]:
+def _read_headers(folder, files:list[str], clip_seconds:float, bar=None)->tuple[np.ndarray, list[str]]:
     "Windows of the files that can be used, and their fingerprints; the others go into the account and `bad`."
     spans, prints = array('q'), []
     for file in files:
+        if bar: bar.update()
         try: rate, found = scan(folder.root/file, clip_seconds)
         except BadClip as error:
             folder.bad.append(f'{printable(file)}: {error.args[1]}')
@@ -132,7 +134,8 @@ class AudioFolder(Accounted):
                                tables=notes.tables, notes=notes.notes + notes.missing)
         for reason, names in listing.odd.items(): self.account.leave(reason, *map(printable, names))
         self.bad, self.files = list(notes.missing), []
-        self.spans, prints = _read_headers(self, listing.audio, clip_seconds)     # (n, 4): file, start, length, rate
+        with progress(len(listing.audio), description='scan', disable=len(listing.audio) < 2000) as bar:
+            self.spans, prints = _read_headers(self, listing.audio, clip_seconds, bar) # (n, 4): file, start, length, rate
         _refuse(self, len(listing.audio), max_bad)
         self.classes = tuple(sorted({label for file in self.files for label in self.labels.get(file, ())}))
         told = '\n'.join(f'{file} {mark} {self.labels.get(file, ())}' for file, mark in zip(self.files, prints))
