@@ -35,9 +35,9 @@ before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_co
 n = len(resample(wave, rate, 16000))
 print(n, time.perf_counter() - start, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)/1024)'''
 
-@pytest.mark.parametrize('rate', [44_105, 383_995, 999_983])
+@pytest.mark.parametrize('rate', [44_105, 999_983])
 def test_a_second_at_any_rate_takes_little_memory_and_time(rate):
-    "torchaudio's matrix alone would have 28, 247 and 16 012 million numbers."
+    "torchaudio's matrix alone would have 28 and 16 012 million numbers."
     run = subprocess.run([sys.executable, '-c', CHILD, str(rate)], capture_output=True, text=True, check=True)
     n, seconds, mib = map(float, run.stdout.split())
     assert n == 16_000 and mib < 100 and seconds < (0.5 if rate < 50_000 else 3)
