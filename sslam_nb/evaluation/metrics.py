@@ -25,7 +25,7 @@ def average_precision(
     present = targets.any(0)
     ap = np.full(targets.shape[1], np.nan)
     ap[present] = [average_precision_score(t, s) for t, s in zip(targets.T[present], scores.T[present])]
-    return ap
+    return np.minimum(ap, 1)                                       # rounding can end above
 
 # %% ../../nbs/evaluation/00_metrics.ipynb #c7e22711
 def mean_average_precision(
@@ -121,7 +121,7 @@ def _without_each(scores:np.ndarray, target:np.ndarray)->tuple[float, np.ndarray
     without[order] = values
     return total/n_positive, without
 
-# %% ../../nbs/evaluation/00_metrics.ipynb #70538130
+# %% ../../nbs/evaluation/00_metrics.ipynb #1a2ac242
 def _jackknife(scores:np.ndarray, targets:np.ndarray)->tuple[float, np.ndarray, float]:
     "Corrected mAP; mAP without each clip (n,); positives that the mean rests on, m."
     n, present = len(scores), np.flatnonzero(targets.any(0))
@@ -143,7 +143,7 @@ def _spread(without:np.ndarray, value:float, m:float)->tuple[float, float]:
     squared = (n - 1)*without.var() + 4*theta*(1 - theta)/(m + 1)**2
     return float(np.sqrt(squared)), max(m - 1, 1)
 
-# %% ../../nbs/evaluation/00_metrics.ipynb #c44cd825
+# %% ../../nbs/evaluation/00_metrics.ipynb #52dc0137
 def _ends(point:float, centre:float, error:float, freedom:float, level:float)->tuple[float, float]:
     "Student's interval around `centre` that also holds `point`; both tails together are 1 - level."
     usual, away = -stdtrit(freedom, (1 - level)/2), (point - centre)/error
@@ -165,13 +165,14 @@ def confidence_interval(
     if metric == 'accuracy':
         right, z = accuracy(scores, targets), ndtri((1 + level)/2)
         half = z*np.sqrt(right*(1 - right)/n + z**2/(4*n**2))
-        return tuple(float((right + z**2/(2*n) + side*half)/(1 + z**2/n)) for side in (-1, 1))
+        low, high = ((right + z**2/(2*n) + side*half)/(1 + z**2/n) for side in (-1, 1))
+        return float(min(low, right)), float(max(high, right))         # or rounding leaves out 0 and 1
     point = mean_average_precision(scores, targets)
     value, without, m = _jackknife(scores, targets)
     low, high = _ends(point, value, *_spread(without, value, m), level)
     return max(low, 0.), min(high, 1.)
 
-# %% ../../nbs/evaluation/00_metrics.ipynb #75ab9f90
+# %% ../../nbs/evaluation/00_metrics.ipynb #e900991d
 def paired_difference(
     scores,           # Of one model (n, C)
     others,           # Of the other, same clips in the same order (n, C)
