@@ -121,7 +121,7 @@ def _without_each(scores:np.ndarray, target:np.ndarray)->tuple[float, np.ndarray
     without[order] = values
     return total/n_positive, without
 
-# %% ../../nbs/evaluation/00_metrics.ipynb #1a2ac242
+# %% ../../nbs/evaluation/00_metrics.ipynb #09de051e
 def _jackknife(scores:np.ndarray, targets:np.ndarray)->tuple[float, np.ndarray, float]:
     "Corrected mAP; mAP without each clip (n,); positives that the mean rests on, m."
     n, present = len(scores), np.flatnonzero(targets.any(0))
@@ -143,7 +143,7 @@ def _spread(without:np.ndarray, value:float, m:float)->tuple[float, float]:
     squared = (n - 1)*without.var() + 4*theta*(1 - theta)/(m + 1)**2
     return float(np.sqrt(squared)), max(m - 1, 1)
 
-# %% ../../nbs/evaluation/00_metrics.ipynb #52dc0137
+# %% ../../nbs/evaluation/00_metrics.ipynb #6afd2c9a
 def _ends(point:float, centre:float, error:float, freedom:float, level:float)->tuple[float, float]:
     "Student's interval around `centre` that also holds `point`; both tails together are 1 - level."
     usual, away = -stdtrit(freedom, (1 - level)/2), (point - centre)/error
@@ -172,7 +172,7 @@ def confidence_interval(
     low, high = _ends(point, value, *_spread(without, value, m), level)
     return max(low, 0.), min(high, 1.)
 
-# %% ../../nbs/evaluation/00_metrics.ipynb #e900991d
+# %% ../../nbs/evaluation/00_metrics.ipynb #c5c3422e
 def paired_difference(
     scores,           # Of one model (n, C)
     others,           # Of the other, same clips in the same order (n, C)
