@@ -35,12 +35,12 @@ def keep_journal(path):
     Path.replace = lambda self, target: renamed(self, target) or Path(target)
 
 
-def cut_power(folder, journal, rng):
-    "Leave on the disk what a power cut may leave: unsynced contents and renamings are lost, some of them."
+def cut_power(folder, journal, since, rng):
+    "Leave on the disk what a power cut may leave: what was not synced since the machine was started is lost, some of it."
     events = [json.loads(line) for line in open(journal)] if os.path.exists(journal) else []
     synced = {event[2] for event in events if event[0] == 'sync'}                # a file keeps its number when it is renamed
     for path in [p for p in Path(folder).rglob('*') if p.is_file()]:
-        if path.stat().st_ino not in synced and rng.random() < .5:
+        if path.stat().st_mtime >= since and path.stat().st_ino not in synced and rng.random() < .5:
             os.truncate(path, rng.randrange(path.stat().st_size + 1)) if rng.random() < .5 else path.unlink()
     for i, event in reversed(list(enumerate(events))):
         if event[0] != 'rename': continue
@@ -78,6 +78,7 @@ def trial(folder, right, rng, number=signal.SIGKILL, power=False):
     "One run, ended at a random moment and resumed until it is finished; '' or what went wrong."
     journal = f'{folder}.journal' if power else ''
     for attempt in range(6):
+        since = time.time()
         child = start(folder, 'resume' if attempt else 'new', .05, journal)
         while child.stdout.readline().strip() not in ('ready', ''): pass
         if attempt < 2:
@@ -87,7 +88,7 @@ def trial(folder, right, rng, number=signal.SIGKILL, power=False):
         if number != signal.SIGKILL and attempt < 2 and (code != 128 + number or 'resume=True' not in out and 'Traceback' in out):
             return f'exit status {code}: {out[-300:]}'
         if attempt >= 2: return f'does not go on: {out[-400:]}'
-        if power: cut_power(folder, journal, rng); Path(journal).unlink(missing_ok=True)
+        if power: cut_power(folder, journal, since, rng); Path(journal).unlink(missing_ok=True)
     return 'never finished'
 
 
