@@ -116,7 +116,7 @@ def _no_more_than(limit:int):
     def keep(storage, location):
         nonlocal claimed
         claimed += storage.nbytes()
-        if claimed > limit: raise UnpicklingError(f"its tensors claim more than the {limit} bytes that the file has")
+        if claimed > limit: raise EOFError(f"its tensors claim more than the {limit} bytes that the file has")
         return storage
     return keep
 
