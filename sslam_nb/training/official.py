@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import sslam
-from ..config import PretrainConfig, flatten, override, parse_json
+from ..config import EncoderConfig, PretrainConfig, flatten, override, parse_json
 from ..core import atomic_path, project_path
 from ..encoder import AudioViT, sincos_pos_embed_2d
 from .classifier import Classifier
@@ -166,11 +166,12 @@ def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:P
     wanted = {official_name(name, layout): (name, value.shape) for name, value in model.state_dict().items()}
     wrong = {'missing': sorted(wanted.keys() - state.keys()), 'surplus': sorted(state.keys() - wanted.keys()),
              'of the wrong shape': [], 'not of real numbers': [], 'with NaN or infinity': []}
-    ours, tables = {}, []
+    ours, tables, own = {}, [], cfg.encoder.max_time_patches != EncoderConfig().max_time_patches
     for key in wanted.keys() & state.keys():
         (name, shape), value = wanted[key], state[key]
         real = isinstance(value, Tensor) and value.dtype in _NUMBERS.values()
-        if name.endswith('pos_embed') and real and value.ndim == 3 and value.shape[1] != shape[1]: tables.append(name)
+        if name.endswith('pos_embed') and real and value.ndim == 3 and value.shape[1] != shape[1] and not own:
+            tables.append(name)
         elif not real: wrong['not of real numbers'].append(key)
         elif value.shape != shape:
             wrong['of the wrong shape'].append(f'{key} {tuple(value.shape)} for {tuple(shape)}')
