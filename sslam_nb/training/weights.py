@@ -147,10 +147,12 @@ def fill(
         with torch.device('meta'): wanted = {name: tuple(value.shape) for name, value in build().state_dict().items()}
     except (RuntimeError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} describes no model ({str(error).splitlines()[0]})") from None
-    found = open_weights(path)[1]
+    header, found = open_weights(path)
     odd = [f"{name} is {found.get(name, 'missing')}, the model's is {wanted.get(name, 'missing')}"
            for name in wanted | found if found.get(name) != wanted.get(name)]
-    if odd: raise ValueError(f"{path} does not fit its configuration: {'; '.join(odd[:3])}; {len(odd)} of {len(wanted)} differ")
+    where = '' if {'config', 'classifier'} & {*header} else ' in config.json'
+    if odd: raise ValueError(f"{path} does not fit its configuration{where}: {'; '.join(odd[:3])}; {len(odd)} "
+                             f"of {len(wanted)} tensors differ")
     weights, model = read_weights(path), build()
     model.load_state_dict(weights)
     model.provenance = file_header(path).get('provenance', {})
