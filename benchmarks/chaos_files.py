@@ -386,16 +386,17 @@ def run(mutants, seed=0, kinds=None):
     jobs, found = [[names[i % len(names)], i//len(names)] for i in range(mutants)], []
     jobs.sort(key=lambda job: names.index(job[0]))
     while jobs:
-        process = subprocess.Popen([sys.executable, '-W', 'ignore', __file__, 'child', json.dumps(jobs), str(seed)], stdout=subprocess.PIPE, text=True,
+        batch = jobs[:1000]
+        process = subprocess.Popen([sys.executable, '-W', 'ignore', __file__, 'child', json.dumps(batch), str(seed)], stdout=subprocess.PIPE, text=True,
                                    stderr=subprocess.PIPE, env=os.environ | {'OMP_NUM_THREADS': '1'})
-        try: out, err = process.communicate(timeout=60 + SECONDS*3 + len(jobs)*2)
+        try: out, err = process.communicate(timeout=60 + SECONDS*3 + len(batch)*2)
         except subprocess.TimeoutExpired:
             process.kill()
             out, err = process.communicate()
         lines = [json.loads(line) for line in out.splitlines() if line.startswith('["')]
         begun, done = ([line for line in lines if (line[0] == 'begin') == first] for first in (True, False))
         if len(done) < len(begun): done.append(['crash', *begun[-1][1:], f'exit {process.returncode}: {err[-300:]}'])   # it died on this one
-        elif len(done) < len(jobs): raise RuntimeError(f'the child process ended between mutants: {err[-2000:]}')
+        elif len(done) < len(batch): raise RuntimeError(f'the child process ended between mutants: {err[-2000:]}')
         found, jobs = found + done, jobs[len(done):]
     return found
 
