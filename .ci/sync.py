@@ -2,7 +2,6 @@
 
 Files are compared before and after, not with the last commit: work in progress passes when it is in sync."""
 import json, subprocess, sys
-from pathlib import Path
 
 import nbformat
 

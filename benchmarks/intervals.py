@@ -2,7 +2,6 @@
 
     python benchmarks/intervals.py [test sets a row] [processes]     # 1000 and 2; writes papers_tables/benchmarks/intervals.md
 """
-import os
 import platform
 import sys
 from multiprocessing import Pool

@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'RANGES', 'SpectrogramConfig', 'EncoderConfig', 'DecoderConfig',
-           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'flatten', 'PretrainConfig', 'override', 'preset']
+           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'flatten', 'check_ranges', 'PretrainConfig',
+           'override', 'parse_json', 'preset']
 
 # %% ../nbs/01_config.ipynb #82ca16d0
+import json, reprlib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from types import UnionType
 from typing import get_args
 
@@ -122,13 +125,37 @@ def flatten(
     return flat
 
 # %% ../nbs/01_config.ipynb #3699e338
-_INF = float('inf')
 RANGES = {name: limits for limits, names in {
-    (1, _INF): 'batch_size clones rows_per_clip epochs max_steps n_clips log_every save_every depth n_heads '
-               'patch_size decoder_depth decoder_groups mask_block',
-    (0, _INF): 'workers max_bad unmixed_frames noise_std weight_decay lr min_lr mixit_sources',
-    (0, 1): 'mix_share warmup_share ema_start ema_end ema_share drop_path', (0.01, 0.99): 'mask_ratio',
-    (1e-6, _INF): 'std clip_norm'}.items() for name in names.split()}
+    (1, 10**9): 'batch_size clones rows_per_clip epochs max_steps n_clips probe_clips log_every save_every',
+    (0, 10**9): 'workers max_bad unmixed_frames mixit_sources', (0, 2**63 - 1): 'seed', (1, 256): 'depth n_heads',
+    (1, 1024): 'patch_size n_mels mask_block', (1, 64): 'decoder_depth', (1, 63): 'decoder_kernel',
+    (1, 16_384): 'width decoder_width decoder_groups', (1, 100_000): 'max_time_patches',
+    (1, 10**6): 'target_frames sample_rate', (0.0, 1e6): 'noise_std weight_decay lr min_lr',
+    (0.0, 1.0): 'mix_share warmup_share ema_start ema_end ema_share drop_path mask_adjust betas',
+    (0.01, 0.99): 'mask_ratio', (0.001, 64.0): 'mlp_ratio', (-1e6, 1e6): 'mean', (1e-6, 1e6): 'std clip_norm',
+    }.items() for name in names.split()}
+
+# %% ../nbs/01_config.ipynb #56d05315
+def check_ranges(
+    cfg, # A config
+):
+    "Refuse a number that is no number or out of its range, and sizes of an encoder that do not fit (ours)."
+    values = flatten(cfg)
+    for name, value in values.items():
+        if name not in RANGES or value is None: continue
+        (low, high), pair = RANGES[name], isinstance(value, tuple)
+        kinds, what = ((int,), 'whole number') if type(low) is int else ((int, float), 'number')
+        if pair and len(value) != 2: raise ValueError(f"{name}={reprlib.repr(value)} must be two {what}s")
+        for one in value if pair else (value,):
+            if type(one) not in kinds or not low <= one <= high:
+                raise ValueError(f"{name}={reprlib.repr(value)} must lie between {low} and {high}"
+                                 + f", as {'two ' if pair else 'a '}{what}" + 's'*pair)
+    if 1.0 in values.get('betas', ()): raise ValueError(f"betas={values['betas']} must be less than 1")
+    if values.get('drop_path') == 1: raise ValueError("drop_path=1.0 would drop every block; choose less than 1")
+    if 'n_heads' in values:
+        width, heads = values['width'], values['n_heads']
+        if width % 4 or width % heads:
+            raise ValueError(f"width={width} must be a multiple of 4 and of n_heads={heads}")
 
 # %% ../nbs/01_config.ipynb #9a0cbbbd
 @dataclass(frozen=True)
@@ -187,15 +214,17 @@ def _check_run(cfg:PretrainConfig):
     _check(cfg, stage=('stage1', 'stage2'), size=SIZES, variant=VARIANTS, precision=('no', 'bf16', 'fp16'),
            filterbank=('loader', 'device'))
     patch, layers, values = cfg.encoder.patch_size, cfg.encoder.depth, flatten(cfg)
-    for name, (low, high) in RANGES.items():
-        if values[name] is not None and not low <= values[name] <= high:
-            raise ValueError(f"{name}={values[name]} must lie between {low} and {high}")
-    width, heads = cfg.encoder.width, cfg.encoder.n_heads
+    check_ranges(cfg)
+    groups, longest = cfg.decoder.decoder_groups, cfg.encoder.max_time_patches*patch
     rules = [(values[name] % patch, f"{name}={values[name]} must be a multiple of patch_size={patch}")
              for name in ('target_frames', 'n_mels', 'unmixed_frames')]
     rules += [(not 1 <= values[name] <= layers, f"{name}={values[name]} must be between 1 and depth={layers}")
               for name in ('local_top_k', 'global_top_k', 'global_top_k_unmixed')]
-    rules += [(width % 4 or width % heads, f"width={width} must be a multiple of 4 and of n_heads={heads}"),
+    rules += [(values[name] % groups, f"{name}={values[name]} must be a multiple of decoder_groups={groups}")
+              for name in ('width', 'decoder_width')]
+    rules += [(cfg.decoder.decoder_kernel % 2 == 0, f"decoder_kernel={cfg.decoder.decoder_kernel} must be odd"),
+              (values['target_frames'] > longest, f"max_time_patches={cfg.encoder.max_time_patches} has positions "
+               f"for {longest} frames, fewer than target_frames={values['target_frames']}"),
               (cfg.loss.mixit_sources and cfg.variant != 'SSLAM', "mixit_sources needs variant=SSLAM"),
               (cfg.halves[1] and cfg.mixing.mix_mode != 'none' and cfg.batch_size < 2,
                "batch_size=1 cannot mix two clips; choose 2 or more, or variant MB-UA")]
@@ -213,7 +242,9 @@ def override(
         close = get_close_matches(name, known, n=1)
         raise ValueError(f"unknown parameter {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
                          + f" Valid names: {', '.join(sorted(known))}")
-    return _replace(cfg, {name: value for name, value in changes.items() if value is not None})
+    new = _replace(cfg, {name: value for name, value in changes.items() if value is not None})
+    check_ranges(new)
+    return new
 
 def _replace(cfg, changes:dict):
     "`dataclasses.replace` that reaches into nested groups, innermost first."
@@ -228,9 +259,24 @@ def _replace(cfg, changes:dict):
 def _typed(name:str, value, wanted:type):
     "Return `value` as `wanted`, or say what was expected."
     if type(value) is wanted or isinstance(wanted, UnionType) and type(value) in get_args(wanted): return value
-    if wanted is float and type(value) is int: return float(value)
+    if wanted is float and type(value) is int and abs(value) < 2**63: return float(value)
     if wanted is tuple and type(value) is list: return tuple(value)
-    raise ValueError(f"{name}={value!r} must be of type {getattr(wanted, '__name__', wanted)}, not {type(value).__name__}")
+    shown = reprlib.repr(value) if isinstance(value, (str, int, float)) else f'a {type(value).__name__}'
+    kind = getattr(wanted, '__name__', wanted)
+    raise ValueError(f"{name}={shown} must be of type {kind}, not {type(value).__name__}")
+
+# %% ../nbs/01_config.ipynb #cf8be111
+def parse_json(
+    text:str|bytes, # What a file holds
+    name:str|Path,  # The file, or a place in it, for the error
+    kind:type=dict, # What must come out: dict or list
+):                  # A value of that type
+    "JSON of a file as a dictionary or list, or one error that names the file (ours)."
+    try: value = json.loads(text.decode('utf-8') if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{name} is not JSON in UTF-8 ({type(error).__name__}: {error}); it may be cut short") from None
+    if isinstance(value, kind): return value
+    raise ValueError(f"{name} holds a {type(value).__name__} where a {kind.__name__} belongs")
 
 # %% ../nbs/01_config.ipynb #04063209
 _STAGE1 = dict(stage='stage1', variant='MB-UA', epochs=10, lr=5e-4, warmup_share=53.333/400,

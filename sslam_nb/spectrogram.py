@@ -10,7 +10,7 @@ __all__ = ['LONGEST', 'kaldi_log_mel', 'fit_frames', 'normalize', 'resample', 'b
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from math import ceil, gcd, pi, prod, sqrt
+from math import ceil, gcd, pi, sqrt
 from numbers import Real
 
 import numpy as np

@@ -38,7 +38,7 @@ def test_a_relative_path_means_the_same_for_saving_and_loading(folder, monkeypat
 
 def test_the_configuration_is_in_one_place(folder):
     with safe_open(folder/'model.safetensors', 'pt') as file: header = file.metadata()
-    assert header.keys() == {'format', 'provenance'}
+    assert header.keys() == {'format', 'provenance', 'weights_checksum', 'header_checksum'}
     values = json.loads((folder/'config.json').read_text())
     assert override(CFG, **values) == CFG and values == json.loads(json.dumps(flatten(CFG)))
 

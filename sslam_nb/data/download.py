@@ -174,13 +174,15 @@ def check_members(
 ):
     "Refuse an archive whose members leave the folder, are links, or take more room than is allowed or free (ours)."
     for name, _, link in found:
-        if link: raise ValueError(f"{archive}: the member {name!r} is a link or a device, and no file; unpack it by hand")
+        if link:
+            raise ValueError(f"{archive}: the member {name!r} is a link or a device, and no file; unpack it by hand")
         if name.strip('./'):
             try: inside(folder, name)
             except ValueError as error: raise ValueError(f"{archive}: {error}") from None
     total = sum(size for _, size, _ in found)
     if total > min(most_bytes, shutil.disk_usage(folder).free):
-        raise ValueError(f"{archive} would take {total/1e9:.1f} GB, more than is allowed ({most_bytes/1e9:.0f} GB) or free")
+        raise ValueError(f"{archive} would take {total/1e9:.1f} GB, more than is allowed ({most_bytes/1e9:.0f} GB) "
+                         "or free")
 
 # %% ../../nbs/data/16_download.ipynb #a055c6a7
 def unpack(

@@ -188,12 +188,14 @@ def _open_index(root:Path)->tuple[dict, dict]:
         if said and said != _of_json(about): raise ValueError('it is not what was written')
         if about['kind'] not in KINDS: raise ValueError(f"kind={about['kind']!r}")
         names = [shard['shard'] for shard in about['shards']]
-        if odd := [name for name in names if Path(name).name != name]: raise ValueError(f'{odd[0]!r} is no file of the folder')
+        if odd := [name for name in names if Path(name).name != name]:
+            raise ValueError(f'{odd[0]!r} is no file of the folder')
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{root}/index.json is damaged ({type(error).__name__}: {error}); {again}") from None
     for shard in about['shards']: _refuse_fault(root, shard)
     try:
-        if about.get('index_sha256', _digest(root/'index.npz')) != _digest(root/'index.npz'): raise ValueError('other content')
+        found = _digest(root/'index.npz')
+        if about.get('index_sha256', found) != found: raise ValueError('other content')
         with np.load(root/'index.npz', allow_pickle=False) as file: arrays = dict(file)
         _check_arrays(about, arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -203,7 +205,8 @@ def _open_index(root:Path)->tuple[dict, dict]:
 # %% ../../nbs/data/12_shards.ipynb #44d42259
 def _check_arrays(about:dict, arrays:dict):
     "Refuse arrays that do not describe clips of these shards."
-    n, sizes = sum(shard['clips'] for shard in about['shards']), np.array([shard['bytes'] for shard in about['shards']])
+    n = sum(shard['clips'] for shard in about['shards'])
+    sizes = np.array([shard['bytes'] for shard in about['shards']])
     shard, place, starts, labels = (arrays[name] for name in ('shard', 'place', 'label_starts', 'label_ids'))
     for name in ('shard', 'place', 'label_starts', 'label_ids'):
         if arrays[name].dtype.kind not in 'iu': raise ValueError(f'{name} is of {arrays[name].dtype}')
@@ -214,8 +217,10 @@ def _check_arrays(about:dict, arrays:dict):
     inside = (0 <= shard) & (shard < len(sizes))
     if not inside.all() or place.shape != (n, 2) or (place < 0).any() or (place.sum(1) > sizes[shard]).any():
         raise ValueError('a clip lies outside its shard')
-    if n and (starts[0] != 0 or starts[-1] != len(labels) or (np.diff(starts) < 0).any()): raise ValueError('label_starts')
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(about['classes']): raise ValueError('label_ids')
+    if n and (starts[0] != 0 or starts[-1] != len(labels) or (np.diff(starts) < 0).any()):
+        raise ValueError('label_starts')
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(about['classes']):
+        raise ValueError('label_ids')
     if not np.isfinite(arrays['gain']).all(): raise ValueError('gain')
 
 def _refuse_fault(root:Path, shard:dict, whole:bool=False):

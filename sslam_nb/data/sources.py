@@ -135,7 +135,7 @@ class AudioFolder(Accounted):
         for reason, names in listing.odd.items(): self.account.leave(reason, *map(printable, names))
         self.bad, self.files = list(notes.missing), []
         with progress(len(listing.audio), description='scan', disable=len(listing.audio) < 2000) as bar:
-            self.spans, prints = _read_headers(self, listing.audio, clip_seconds, bar) # (n, 4): file, start, length, rate
+            self.spans, prints = _read_headers(self, listing.audio, clip_seconds, bar)   # file, start, length, rate
         _refuse(self, len(listing.audio), max_bad)
         self.classes = tuple(sorted({label for file in self.files for label in self.labels.get(file, ())}))
         told = '\n'.join(f'{file} {mark} {self.labels.get(file, ())}' for file, mark in zip(self.files, prints))

@@ -75,8 +75,16 @@ def read_scores(
     folder:str|Path, # Run folder
     classes,         # Names of the columns
 )->Scored:           # Test clips at the evaluation that counts
-    "Scores that a run has left (ours)."
-    with np.load(project_path(folder)/'scores.npz') as kept:
-        scored = Scored(classes)
-        scored.add(kept['scores'], kept['targets'], kept['clip_id'].tolist())
+    "Scores that a run has left; a damaged file is one error (ours)."
+    path, scored = project_path(folder)/'scores.npz', Scored(classes)
+    try:
+        with np.load(path) as kept:
+            if bad := kept.zip.testzip(): raise ValueError(f'the check sum of {bad} is wrong')
+            scores, targets, names = (kept[name] for name in ('scores', 'targets', 'clip_id'))
+        if (scores.dtype, targets.dtype, names.ndim) != (np.float32, bool, 1) or len(names) and names.dtype.kind != 'U':
+            raise ValueError('scores must be float32, targets bool, clip_id text')
+        scored.add(scores, targets, names.tolist())
+    except FileNotFoundError: raise
+    except Exception as error:                         # whatever a broken file makes zipfile and NumPy raise
+        raise ValueError(f"{path} holds no scores of a run ({type(error).__name__}: {error}); it may be damaged") from None
     return scored

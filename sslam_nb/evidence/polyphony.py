@@ -6,12 +6,13 @@
 __all__ = ['RELATIONS', 'Ontology', 'read_ontology', 'related', 'distinct_events', 'polyphony_rate']
 
 # %% ../../nbs/evidence/01_polyphony.ipynb #764004d9
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
+
+from ..config import parse_json
 
 # %% ../../nbs/evidence/01_polyphony.ipynb #0ce92366
 class Ontology(NamedTuple):
@@ -24,16 +25,17 @@ def read_ontology(
     path:str|Path, # ontology.json of AudioSet
 )->Ontology:       # Names, children and parents by id
     "Both directions of the hierarchy (Algorithm 2, Step 1)."
-    try: entries = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON in UTF-8 ({error}); take ontology.json as published") from None
-    names, children, parents = {}, {}, defaultdict(list)
-    for number, entry in enumerate(entries if isinstance(entries, list) else [None]):
+    entries, names, children, parents = parse_json(Path(path).read_bytes(), path, list), {}, {}, defaultdict(list)
+    if not entries: raise ValueError(f"{path} holds no entry; take ontology.json as published")
+    for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not {'id', 'name', 'child_ids'} <= entry.keys():
-            raise ValueError(f"{path}: entry {number} lacks id, name or child_ids; is it AudioSet's "
-                             f"ontology?")
-        if entry['id'] in names: raise ValueError(f"{path}: entry {number} repeats the id {entry['id']!r}")
-        names[entry['id']], children[entry['id']] = entry['name'], tuple(entry['child_ids'])
+            raise ValueError(f"{path}: entry {number} lacks id, name or child_ids; is it AudioSet's ontology?")
+        name, title, below = entry['id'], entry['name'], entry['child_ids']
+        if not isinstance(below, list) or not all(isinstance(text, str) for text in (name, title, *below)):
+            raise ValueError(f"{path}: entry {number} must have a text as id and name, and a list of texts as child_ids")
+        if name in names: raise ValueError(f"{path}: entry {number} repeats the id {name!r}")
+        if name in below: raise ValueError(f"{path}: entry {number} is its own child")
+        names[name], children[name] = title, tuple(dict.fromkeys(below))
     for above, below in children.items():
         for child in below:
             if child not in names:

@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 import sslam_nb
-from ..config import flatten
+from ..config import flatten, parse_json
 from ..core import atomic_path, git_commit
 
 # %% ../../nbs/reports/00_results.ipynb #21f040a6
@@ -135,16 +135,37 @@ def write_record(
     return Path(path)
 
 # %% ../../nbs/reports/00_results.ipynb #65b95258
+def _checked(values:dict)->dict:
+    "The fields of a record, each of its type; numbers that fit 64 bits, nothing nested more than 20 deep."
+    for f in fields(RunRecord):
+        value, kinds = values[f.name], (int, float) if f.type is float else (f.type,)
+        if type(value) not in kinds and not (value is None and f.default is None):
+            raise ValueError(f"{f.name} is of type {type(value).__name__}, not {f.type.__name__}")
+    level = [values]
+    for _ in range(20):
+        inside = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for part in inside for one in part if isinstance(one, (dict, list))]
+        if any(type(one) is int and abs(one) >= 2**63 for part in inside for one in part):
+            raise ValueError("holds a whole number of more than 64 bits")
+    if level: raise ValueError("is nested more than 20 deep")
+    return values
+
+# %% ../../nbs/reports/00_results.ipynb #4c8b0ef7
 def _read(path):
     "A RunRecord, None for JSON that is no record, or an error that says what is wrong."
-    values = json.loads(path.read_text(encoding='utf-8'))
-    if not isinstance(values, dict) or 'schema' not in values: return None
-    if values['schema'] != SCHEMA: raise ValueError(f"schema {values['schema']}, this version reads {SCHEMA}")
+    if not path.is_file(): raise ValueError('is no file')
+    if path.stat().st_size > 2**26: raise ValueError('is larger than 64 MiB, which no record is')
+    try: values = parse_json(path.read_bytes(), 'the file')
+    except ValueError as error:
+        if 'where a dict belongs' in str(error): return None                      # a list, a number: JSON, but no record
+        raise
+    if 'schema' not in values: return None
+    if values['schema'] != SCHEMA: raise ValueError(f"schema {values['schema']!r:.20}, this version reads {SCHEMA}")
     unknown = sorted(values.keys() - {f.name for f in fields(RunRecord)})
     if unknown: raise ValueError(f'unknown fields {unknown}')
     absent = sorted({f.name for f in fields(RunRecord)} - values.keys())
     if absent: raise ValueError(f"missing fields {absent}")
-    record = RunRecord(**values)
+    record = RunRecord(**_checked(values))
     if record.digest != signature(record): raise ValueError('was edited after it was written')
     return record
 
@@ -159,7 +180,7 @@ def read_records(
     for path in sorted(Path(folder).rglob('*.json')):
         file = path.relative_to(folder).as_posix()
         try: record = _read(path)
-        except (ValueError, TypeError, OSError) as error: broken.append(f'{file}: {error}'); continue
+        except Exception as error: broken.append(f'{file}: {error!s:.300}'); continue     # whatever is in the file
         if record is None: continue
         if record.digest in records: broken.append(f'{file}: a copy of {records[record.digest][0]}'); continue
         records[record.digest] = file, record
@@ -178,7 +199,8 @@ def records_table(
     columns:tuple=('name', 'task', 'variant', 'size', 'data', 'seed'), # Fields or hyper-parameters, first
 )->pd.DataFrame:             # One row for each record; a missing measurement is NaN
     "Records side by side (ours)."
-    measured = [pd.json_normalize({k: v for k, v in r.metrics.items() if k != 'account'}).to_dict('records') for r in records]
+    metrics = [{name: value for name, value in r.metrics.items() if name != 'account'} for r in records]
+    measured = [pd.json_normalize(values).to_dict('records') for values in metrics]
     rows = [{c: (r.config | vars(r)).get(c) for c in columns} | m[0] for r, m in zip(records, measured)]
     names = dict.fromkeys([*columns, *(name for row in rows for name in row)])      # in order of appearance
     return pd.DataFrame(rows, columns=list(names))

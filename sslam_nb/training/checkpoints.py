@@ -37,7 +37,8 @@ def load_checkpoint(
     path = find_checkpoint(name, **download)
     if not is_ours(path): return read_official_file(path, strict=False)
     if 'classifier' in file_header(path): return read_classifier(path)
-    return fill(SSLAM(read_header(path)[0]), path)
+    cfg = read_header(path)[0]
+    return fill(lambda: SSLAM(cfg), path)
 
 # %% ../../nbs/training/06_checkpoints.ipynb #b8358992
 def load_classifier(

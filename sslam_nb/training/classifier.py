@@ -6,6 +6,8 @@
 __all__ = ['POOLS', 'pool_tokens', 'Classifier']
 
 # %% ../../nbs/training/01_classifier.ipynb #6ced03a6
+from collections import Counter
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,8 @@ class Classifier(nn.Module):
         super().__init__()
         if classes is not None and len(classes) != n_classes:
             raise ValueError(f"{len(classes)} names for {n_classes} classes")
-        if twice := [name for i, name in enumerate(classes or ()) if name in classes[:i]]:
+        if not all(isinstance(name, str) for name in classes or ()): raise TypeError("the name of a class must be text")
+        if twice := [name for name, times in Counter(classes or ()).items() if times > 1]:
             raise ValueError(f"the class {twice[0]!r} is named twice, and one score would hide the other; rename one")
         if pool not in POOLS: raise ValueError(f"pool={pool!r} is not one of {', '.join(POOLS)}")
         self.encoder, self.pool, self.spectrogram = encoder, pool, spectrogram

@@ -65,7 +65,7 @@ class HubModel(PyTorchModelHubMixin, library_name='sslam_nb', pipeline_tag='feat
         try: cfg = read_header(path)[0]
         except ValueError as error:
             raise ValueError(f"{error}; files of the authors are read by load_checkpoint") from None
-        return fill(cls(cfg), path)
+        return fill(lambda: cls(cfg), path)
 
     def save_pretrained(self, save_directory:str|Path, **options):
         "Write the folder; `model_card_kwargs` are further rows of the card, `push_to_hub=True` uploads it."

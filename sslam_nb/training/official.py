@@ -6,21 +6,21 @@
 __all__ = ['official_name', 'unwrap', 'read_official_file', 'export_official']
 
 # %% ../../nbs/training/05_official.ipynb #56dce063
-import json, re
+import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import sslam
-from ..config import PretrainConfig, flatten, override
+from ..config import EncoderConfig, PretrainConfig, flatten, override, parse_json
 from ..core import atomic_path, project_path
 from ..encoder import AudioViT, sincos_pos_embed_2d
 from .classifier import Classifier
 from .hub import SSLAM
 from .unpickle import read_pickle
+from .weights import _NUMBERS
 
 # %% ../../nbs/training/05_official.ipynb #d0548cb6
 _IMAGE = 'modality_encoders.IMAGE.'
@@ -64,18 +64,26 @@ _PREFIXES = ('module.', '_orig_mod.')
 def unwrap(
     content,   # What a file holds
 )->dict:       # Its weights, under the names that the model has
-    "Weights without what trainers and wrappers put around them (ours)."
+    "Weights without what trainers and wrappers put around them, at most eight deep (ours)."
     state = content
-    while isinstance(state, dict) and not any(isinstance(value, Tensor) for value in state.values()):
-        inner = next((state[name] for name in _WRAPPERS if isinstance(state.get(name), dict) and state[name]), None)
-        if inner is None: break
-        state = inner
+    for _ in range(8):                               # a file may wrap itself without end
+        if not isinstance(state, dict) or any(isinstance(value, Tensor) for value in state.values()): break
+        wrapped = [state[name] for name in _WRAPPERS if isinstance(state.get(name), dict) and state[name]]
+        if not wrapped: break
+        state = wrapped[0]
     if not isinstance(state, dict): return {}
-    state = {str(key): value for key, value in state.items()}
-    while state and (prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None)):
+    state = {_key(key): value for key, value in state.items()}
+    for _ in range(8):
+        prefix = next((p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), '')
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
+def _key(key)->str:
+    "A key as text; one that is neither text nor number can be no weight's."
+    return str(key)[:1000] if isinstance(key, (str, int)) else f'a {type(key).__name__}'
+
+
+# %% ../../nbs/training/05_official.ipynb #4cc2f9bc
 def _content(path:Path):
     "Whatever is in a file, or in the files of an index."
     if path.name.endswith('.index.json'): return _from_shards(path)
@@ -83,18 +91,21 @@ def _content(path:Path):
     if start[8:] != b'{' and start[:1] not in (b'P', b'\x80'):
         found = f"begins with {start!r}, as neither safetensors nor torch.save does" if start else "is empty"
         raise ValueError(f"{path} is not a readable checkpoint: it {found}. {_LOOKED_FOR}")
-    try: return load_file(path) if start[8:] == b'{' else read_pickle(path)
-    except SafetensorError as error:
+    if start[8:] != b'{': return read_pickle(path)
+    try: return load_file(path)
+    except Exception as error:                  # of the library, in Rust and in Python
         raise ValueError(f"{path} is not a readable checkpoint ({error}); it may be cut short") from None
 
 def _from_shards(path:Path)->dict:
     "Weights that lie in several safetensors files, beside the index that names them."
-    try: names = json.loads(path.read_text(encoding='utf-8'))['weight_map']
-    except (ValueError, KeyError, TypeError) as error: raise ValueError(f"{path} is no index of weights ({error})") from None
-    files = sorted(set(map(str, names.values())))
+    names = parse_json(path.read_bytes(), path).get('weight_map')
+    if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
+        raise ValueError(f"{path} is no index of weights (its weight_map names no files)")
+    files, state = sorted({*names.values()}), {}
     if odd := [file for file in files if Path(file).name != file or not (path.parent/file).is_file()]:
         raise FileNotFoundError(f"{path} names {odd[0]}, which is not beside it; fetch all {len(files)} files")
-    state = {}
+    if odd := [file for file in files if not file.endswith('.safetensors')]:
+        raise ValueError(f"{path} names {odd[0]}, which is no safetensors file")
     for file in files: state |= _content(path.parent/file)
     if gone := sorted(names.keys() - state.keys()): raise ValueError(f"{path}: {gone[0]} is in none of the {len(files)} files")
     return state
@@ -104,19 +115,26 @@ def _read(path:Path)->tuple[dict, str, dict]:
     "Tensors by key, teacher's keys with `_ema.` before them; layout; what `export_official` added to `cfg`."
     content = _content(path)
     state, cfg = unwrap(content), content.get('cfg') if isinstance(content, dict) else None
-    if not state: raise ValueError(f"{path} holds no dictionary of weights but a {type(content).__name__}. {_LOOKED_FOR}")
+    if not state:
+        raise ValueError(f"{path} holds no dictionary of weights but a {type(content).__name__}. {_LOOKED_FOR}")
     ema = state.pop('_ema', {})
-    state |= {f'_ema.{key}': v for key, v in ema.items()} if isinstance(ema, dict) else {'_ema': ema}
+    state |= {f'_ema.{_key(key)}': v for key, v in ema.items()} if isinstance(ema, dict) else {'_ema': ema}
     settings = cfg.get('sslam_nb', {}) if isinstance(cfg, dict) else {}
+    if not isinstance(settings, dict) or not isinstance(settings.get('config', {}), dict):
+        raise ValueError(f"{path}: its settings (cfg['sslam_nb'] and its config) must be dictionaries")
+    claimed = sum(value.nbytes for value in state.values() if isinstance(value, Tensor))
+    if not path.name.endswith('.json') and claimed > 4*path.stat().st_size:       # views of the same few numbers
+        raise ValueError(f"{path} claims {claimed} bytes of weights, more than four times its size")
     for layout, stem in _STEMS.items():
         if any(key.startswith(stem) for key in state): return state, layout, settings
     first = ', '.join(list(state)[:3])
     if not any(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} has no tensors at its top, but {first}; if the weights lie in one of these, save that alone, "
-                         f"or under one of {', '.join(_WRAPPERS)}")
+        raise ValueError(f"{path} has no tensors at its top, but {first}; if the weights lie in one of these, "
+                         f"save that alone, or under one of {', '.join(_WRAPPERS)}")
     if any(key.startswith('student.') for key in state):
-        raise ValueError(f"{path} holds the bare weights of an SSLAM of this package, without its configuration: load them into "
-                         "SSLAM(cfg) by load_state_dict, and save_checkpoint or save_pretrained writes both")
+        raise ValueError(f"{path} holds the bare weights of an SSLAM of this package, without its configuration: "
+                         "load them into SSLAM(cfg) by load_state_dict, and save_checkpoint or save_pretrained "
+                         "writes both")
     raise ValueError(f"{path} is of another architecture: none of its {len(state)} keys is an encoder's, "
                      f"the first are {first}. {_LOOKED_FOR}")
 
@@ -141,7 +159,7 @@ def _config(state:dict, layout:str, settings:dict, path:Path)->PretrainConfig:
                       decoder_groups=width//per_group)
     if width % 64 and not settings: raise ValueError(f"{path}: width {width} is not a multiple of 64")
     try: return override(PretrainConfig(), **sizes | settings.get('config', {}))
-    except ValueError as error: raise ValueError(f"{path}: {error}") from None
+    except (ValueError, TypeError) as error: raise ValueError(f"{path}: {error}") from None
 
 # %% ../../nbs/training/05_official.ipynb #7b821a6a
 def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:Path)->dict:
@@ -149,20 +167,21 @@ def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:P
     wanted = {official_name(name, layout): (name, value.shape) for name, value in model.state_dict().items()}
     wrong = {'missing': sorted(wanted.keys() - state.keys()), 'surplus': sorted(state.keys() - wanted.keys()),
              'of the wrong shape': [], 'not of real numbers': [], 'with NaN or infinity': []}
-    table, ours = sincos_pos_embed_2d(cfg.encoder.width, cfg.encoder.max_time_patches, cfg.grid[1])[None], {}
+    ours, tables, own = {}, [], cfg.encoder.max_time_patches != EncoderConfig().max_time_patches
     for key in wanted.keys() & state.keys():
         (name, shape), value = wanted[key], state[key]
-        real = isinstance(value, Tensor) and value.is_floating_point()
-        if name.endswith('pos_embed') and real and value.ndim == 3 and value.shape[1] != shape[1]:
-            value = table
-        if not real: wrong['not of real numbers'].append(key)
+        real = isinstance(value, Tensor) and value.dtype in _NUMBERS.values()
+        if name.endswith('pos_embed') and real and value.ndim == 3 and value.shape[1] != shape[1] and not own:
+            tables.append(name)
+        elif not real: wrong['not of real numbers'].append(key)
         elif value.shape != shape:
             wrong['of the wrong shape'].append(f'{key} {tuple(value.shape)} for {tuple(shape)}')
         elif not value.isfinite().all(): wrong['with NaN or infinity'].append(key)
         else: ours[name] = value.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-    if found := [f"{len(keys)} {what} ({', '.join(sorted(keys))})" for what, keys in wrong.items() if keys]:
+    if found := [f"{len(keys)} {what} ({', '.join(sorted(keys)[:99])})" for what, keys in wrong.items() if keys]:
         raise ValueError(f"{path} does not fit: {'; '.join(found)}")
-    return ours
+    table = sincos_pos_embed_2d(cfg.encoder.width, cfg.encoder.max_time_patches, cfg.grid[1])[None] if tables else None
+    return ours | {name: table.clone() for name in tables}
 
 # %% ../../nbs/training/05_official.ipynb #7025a6a4
 _SAID = {('pretrained', False): "official, fairseq's layout, pre-trained",
@@ -193,7 +212,9 @@ def read_official_file(
     if which == 'teacher' and not has_ema:
         raise ValueError(f"{path} has no teacher; only fairseq's pre-training files hold one")
     cfg, head = _config(state, layout, settings, path), state.get(official_name('head.weight', layout))
-    classes, n_classes = classes or settings.get('classes'), n_classes or classes and len(classes)
+    own = settings.get('classes')
+    if not isinstance(own, (list, tuple, type(None))): raise ValueError(f"{path}: its settings hold classes that are no list")
+    classes, n_classes = classes or own, n_classes or classes and len(classes)
     size = len(head) if isinstance(head, Tensor) and head.ndim == 2 else 0
     if n_classes and n_classes != size:
         has = f'a head of {size} classes' if size else 'no head'
@@ -204,7 +225,7 @@ def read_official_file(
             else: model = AudioViT(cfg.encoder, cfg.spectrogram.n_mels)
             if layout == 'finetuned' or size:
                 model = Classifier(model, size, settings.get('pool', 'cls'), classes)
-    except (ValueError, RuntimeError) as error: raise ValueError(f"{path}: {error}") from None
+    except (ValueError, RuntimeError, TypeError) as error: raise ValueError(f"{path}: {error}") from None
     if layout == 'pretrained' and not (has_ema or strict): state |= _ema_from_student(model, state)
     model.load_state_dict(_fitting(model, cfg, state, layout, path), assign=True)
     model.provenance = dict(layout=_SAID[layout, layout != 'pretrained' and bool(size)],

@@ -260,8 +260,8 @@ def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerato
     accelerator.print(f"starts from: {state['start']}")
     if resume: accelerator.print(f"{folder.name} goes on from step {state['step']} of {total}")
     if state['processes'] != accelerator.num_processes:
-        accelerator.print(f"saved by {state['processes']} processes, going on with {accelerator.num_processes}: the clips "
-                          "of each step are the same, their masks and guests are drawn anew")
+        accelerator.print(f"saved by {state['processes']} processes, going on with {accelerator.num_processes}: "
+                          "the clips of each step are the same, their masks and guests are drawn anew")
     state |= now
     note_bad(state['bad'], getattr(source, 'bad', ()), cfg.max_bad)      # what the scan of a folder has found
     def save():

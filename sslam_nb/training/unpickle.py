@@ -6,11 +6,11 @@
 __all__ = ['StandIn', 'read_pickle']
 
 # %% ../../nbs/training/00_unpickle.ipynb #381a322a
-import re, sys, zipfile
+import re, reprlib, sys, zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from pathlib import Path
 from pickle import UnpicklingError
-from pickletools import genops
+from pickletools import genops, markobject
 
 import torch
 from torch.serialization import safe_globals
@@ -27,7 +27,13 @@ class StandIn:
 
     def __init__(self, *args): pass
     def __setstate__(self, state): self.state = state
-    def __repr__(self): return f"<{self.origin} {self.args if self.state is None else self.state}>"
+    def __repr__(self):
+        flat = lambda x: reprlib.repr(x) if isinstance(x, (str, int, float)) or x is None else type(x).__name__
+        said = self.args if self.state is None else self.state           # one level deep: a file may nest a million
+        if isinstance(said, dict): said = ', '.join(f'{flat(k)}: {flat(v)}' for k, v in list(said.items())[:6])
+        elif isinstance(said, (tuple, list)): said = ', '.join(map(flat, said[:6]))
+        else: said = flat(said)
+        return f"<{self.origin} ({said})>"
 
 # %% ../../nbs/training/00_unpickle.ipynb #0ae6e39d
 _BUILT = re.compile(r'''torch\.((cuda\.|storage\.)?\w+Storage|Size|device|bool|b?float\d+|u?int\d+)
@@ -48,21 +54,54 @@ def _verdict(name:str)->str:
     return 'stand-in' if _HARMLESS.fullmatch(name) or foreign and is_class else 'refused'
 
 # %% ../../nbs/training/00_unpickle.ipynb #7ae290f8
+def _pickles(file)->list:
+    "The one pickle of a zip archive whose members are whole, or the five of a legacy file."
+    start, size = file.read(4), file.seek(0, 2)
+    file.seek(0)
+    if start != b'PK\3\4': return [file]*5
+    archive = zipfile.ZipFile(file)
+    members = archive.infolist()
+    names = [member.filename for member in members]
+    found = [name for name in names if name.endswith('.pkl')]
+    if len(found) != 1 or len({*names}) < len(names):
+        raise UnpicklingError(f"it holds {len(found)} pickles among {len(names)} members, where one belongs and no name twice")
+    if sum(member.file_size for member in members) > 4*size: raise UnpicklingError("it unpacks to more than four times its size")
+    if bad := archive.testzip(): raise zipfile.BadZipFile(f"the check sum of {bad} is wrong")
+    return [archive.open(found[0])]
+
+# %% ../../nbs/training/00_unpickle.ipynb #ac542229
+_MOST_STEPS, _MOST_PARTS = 1_000_000, 10_000     # a checkpoint of 10^9 numbers needs some 10^5, and tuples of five
+
+def _steps(stream):
+    "Name and argument of a pickle's instructions, as long as they are not too many."
+    stack, marks, memo = [], [], {}                         # how many parts each object has that would be on the stack
+    for count, (op, value, _) in enumerate(genops(stream)):
+        if count == _MOST_STEPS: raise UnpicklingError(f"its pickle has more than {_MOST_STEPS} instructions")
+        yield op.name, value
+        if op.name == 'MARK': marks.append(len(stack))
+        elif op.name.endswith('PUT'): memo[value] = stack[-1]
+        elif op.name.endswith('GET'): stack.append(memo[value])
+        else:
+            taken, parts = list(op.stack_before), []
+            if markobject in taken:
+                start = marks.pop()
+                parts, taken = stack[start:], taken[:taken.index(markobject)]
+                del stack[start:]
+            parts += [stack.pop() for _ in taken]
+            size = 1 + sum(parts) if 'TUPLE' in op.name or op.name in ('REDUCE', 'NEWOBJ') else 1
+            if size > _MOST_PARTS: raise UnpicklingError(f"it nests a tuple of more than {_MOST_PARTS} parts")
+            stack += [size]*len(op.stack_after)
+
 def _globals(file):
     "Every global that the pickles of a torch file name, in order; nothing is unpickled."
-    pickles, start = [file]*5, file.read(4)
-    file.seek(0)
-    if start == b'PK\3\4':
-        archive = zipfile.ZipFile(file)
-        pickles = [archive.open(name) for name in archive.namelist() if name.endswith('.pkl')]
-    for stream in pickles:
+    for stream in _pickles(file):
         strings, protocol = ['', ''], 2
-        for op, value, _ in genops(stream):
-            if op.name == 'PROTO': protocol = value
-            if op.name in ('GLOBAL', 'INST', 'STACK_GLOBAL'):
+        for op, value in _steps(stream):
+            if op == 'PROTO': protocol = value
+            if op in ('GLOBAL', 'INST', 'STACK_GLOBAL'):
                 name = tuple(strings[-2:] if value is None else value.split(' ', 1))
                 yield '.'.join(NAME_MAPPING.get(name, (IMPORT_MAPPING.get(name[0], name[0]), name[1])))
-            elif isinstance(value, str): strings.append(value)
+            elif isinstance(value, str): strings = [strings[-1], value]
         if protocol > 2: raise UnpicklingError(f"it uses pickle protocol {protocol}; torch.save writes 2")
 
 # %% ../../nbs/training/00_unpickle.ipynb #5cd405ca
@@ -70,6 +109,16 @@ def _stand_in(name:str):
     "What takes the place of a name: a class that can do nothing, or an empty dictionary for one with a default."
     if name == 'collections.defaultdict': return lambda *args: {}
     return type(name, (StandIn,), {'origin': name})
+
+def _no_more_than(limit:int):
+    "For `torch.load`: storages stay on the CPU, and together claim no more bytes than the file has."
+    claimed = 0
+    def keep(storage, location):
+        nonlocal claimed
+        claimed += storage.nbytes()
+        if claimed > limit: raise EOFError(f"its tensors claim more than the {limit} bytes that the file has")
+        return storage
+    return keep
 
 # %% ../../nbs/training/00_unpickle.ipynb #64448c88
 def read_pickle(
@@ -79,15 +128,19 @@ def read_pickle(
     try:
         with open(path, 'rb') as file:
             foreign = {}
-            if file.read(1) not in (b'P', b'\x80'): raise EOFError('neither a zip nor a pickle of torch')
+            first = file.read(1)
+            if first not in (b'P', b'\x80'): raise EOFError('neither a zip nor a pickle of torch')
             file.seek(0)
             for name in _globals(file):
                 verdict = _verdict(name)
                 if verdict == 'refused': raise UnpicklingError(f"it asks for {name}, which no weights need")
                 if verdict == 'stand-in': foreign[name] = _stand_in(name)
+            size = file.seek(0, 2)
             file.seek(0)
             with safe_globals([(stand_in, name) for name, stand_in in foreign.items()]):
-                return torch.load(file, map_location='cpu', weights_only=True)
+                content = torch.load(file, map_location=_no_more_than(size), weights_only=True)
+            if first == b'\x80' and file.tell() < size: raise EOFError(f'{size - file.tell()} bytes too many')
+            return content
     except UnpicklingError as error:
         reason = str(error).split('WeightsUnpickler error:')[-1].split('\n\nCheck the doc')[0].strip()
         raise ValueError(f"{path} is refused: {reason}. Nothing of it was run") from None
