@@ -21,7 +21,7 @@ from ..encoder import AudioViT, sincos_pos_embed_2d
 from .classifier import Classifier
 from .hub import SSLAM
 from .unpickle import read_pickle
-from .weights import _NUMBERS
+from .weights import WEIGHT_TYPES
 
 # %% ../../nbs/training/05_official.ipynb #d0548cb6
 _IMAGE = 'modality_encoders.IMAGE.'
@@ -67,9 +67,10 @@ def unwrap(
 )->dict:       # Its weights, under the names that the model has
     "Weights without what trainers and wrappers put around them, at most eight deep (ours)."
     state = content
-    for _ in range(8):                                                        # a file may wrap itself without end
+    for _ in range(8):                                       # a file may wrap itself without end
         if not isinstance(state, dict) or any(isinstance(value, Tensor) for value in state.values()): break
-        inner = next((state[name] for name in _WRAPPERS if isinstance(state.get(name), dict) and state[name]), None)
+        inner = next((state[name] for name in _WRAPPERS if isinstance(state.get(name), dict) and state[name]),
+                     None)
         if inner is None: break
         state = inner
     if not isinstance(state, dict): return {}
@@ -108,7 +109,8 @@ def _from_shards(path:Path)->dict:
     if odd := [file for file in files if not file.endswith('.safetensors')]:
         raise ValueError(f"{path} names {odd[0]}, which is no safetensors file")
     for file in files: state |= _content(path.parent/file)
-    if gone := sorted(names.keys() - state.keys()): raise ValueError(f"{path}: {gone[0]} is in none of the {len(files)} files")
+    if gone := sorted(names.keys() - state.keys()):
+        raise ValueError(f"{path}: {gone[0]} is in none of the {len(files)} files")
     return state
 
 # %% ../../nbs/training/05_official.ipynb #3f89aa3a
@@ -116,7 +118,8 @@ def _read(path:Path)->tuple[dict, str, dict]:
     "Tensors by key, teacher's keys with `_ema.` before them; layout; what `export_official` added to `cfg`."
     content = _content(path)
     state, cfg = unwrap(content), content.get('cfg') if isinstance(content, dict) else None
-    if not state: raise ValueError(f"{path} holds no dictionary of weights but a {type(content).__name__}. {_LOOKED_FOR}")
+    if not state:
+        raise ValueError(f"{path} holds no dictionary of weights but a {type(content).__name__}. {_LOOKED_FOR}")
     ema = state.pop('_ema', {})
     state |= {f'_ema.{_key(key)}': v for key, v in ema.items()} if isinstance(ema, dict) else {'_ema': ema}
     settings = cfg.get('sslam_nb', {}) if isinstance(cfg, dict) else {}
@@ -129,11 +132,12 @@ def _read(path:Path)->tuple[dict, str, dict]:
         if any(key.startswith(stem) for key in state): return state, layout, settings
     first = ', '.join(list(state)[:3])
     if not any(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} has no tensors at its top, but {first}; if the weights lie in one of these, save that alone, "
-                         f"or under one of {', '.join(_WRAPPERS)}")
+        raise ValueError(f"{path} has no tensors at its top, but {first}; if the weights lie in one of these, "
+                         f"save that alone, or under one of {', '.join(_WRAPPERS)}")
     if any(key.startswith('student.') for key in state):
-        raise ValueError(f"{path} holds the bare weights of an SSLAM of this package, without its configuration: load them into "
-                         "SSLAM(cfg) by load_state_dict, and save_checkpoint or save_pretrained writes both")
+        raise ValueError(f"{path} holds the bare weights of an SSLAM of this package, without its configuration: "
+                         "load them into SSLAM(cfg) by load_state_dict, and save_checkpoint or save_pretrained "
+                         "writes both")
     raise ValueError(f"{path} is of another architecture: none of its {len(state)} keys is an encoder's, "
                      f"the first are {first}. {_LOOKED_FOR}")
 
@@ -169,7 +173,7 @@ def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:P
     ours, tables, own = {}, [], cfg.encoder.max_time_patches != EncoderConfig().max_time_patches
     for key in wanted.keys() & state.keys():
         (name, shape), value = wanted[key], state[key]
-        real = isinstance(value, Tensor) and value.dtype in _NUMBERS.values()
+        real = isinstance(value, Tensor) and value.dtype in WEIGHT_TYPES.values()
         if name.endswith('pos_embed') and real and value.ndim == 3 and value.shape[1] != shape[1] and not own:
             tables.append(name)
         elif not real: wrong['not of real numbers'].append(key)
@@ -179,7 +183,7 @@ def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:P
         else: ours[name] = value.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if found := [f"{len(keys)} {what} ({', '.join(sorted(keys)[:99])})" for what, keys in wrong.items() if keys]:
         raise ValueError(f"{path} does not fit: {'; '.join(found)}")
-    table = sincos_pos_embed_2d(cfg.encoder.width, cfg.encoder.max_time_patches, cfg.grid[1])[None] if tables else None
+    if tables: table = sincos_pos_embed_2d(cfg.encoder.width, cfg.encoder.max_time_patches, cfg.grid[1])[None]
     return ours | {name: table.clone() for name in tables}
 
 # %% ../../nbs/training/05_official.ipynb #7025a6a4
@@ -212,7 +216,7 @@ def read_official_file(
         raise ValueError(f"{path} has no teacher; only fairseq's pre-training files hold one")
     cfg, head = _config(state, layout, settings, path), state.get(official_name('head.weight', layout))
     own = settings.get('classes')
-    if not isinstance(own, (list, tuple, type(None))): raise ValueError(f"{path}: its settings hold classes that are no list")
+    if not isinstance(own, (list, tuple, type(None))): raise ValueError(f"{path}: its classes are no list")
     classes, n_classes = classes or own, n_classes or classes and len(classes)
     size = len(head) if isinstance(head, Tensor) and head.ndim == 2 else 0
     if n_classes and n_classes != size:
