@@ -168,6 +168,7 @@ def says_header(path, good):
     if 'header_checksum' in header: raise ValueError('it is signed')
     says = {name: json.loads(header[name]) for name in ('config', 'classifier', 'provenance') if name in header}
     found = good | {'provenance': says.get('provenance', {})}
+    if not {'config', 'classifier'} & says.keys(): return found                   # of a folder, whose configuration is beside it
     if 'config' in says: return found | {'cfg': flatten(override(PretrainConfig(), **says['config']))}
     about = says['classifier']
     kinds = {'encoder': EncoderConfig, 'spectrogram': SpectrogramConfig}
@@ -186,7 +187,7 @@ def classifier(folder):
     path = save_classifier(tuned(), folder/'classifier.safetensors', step=7)
     return path, loads(path)
 
-@kind(header_value)
+@kind(header_value, says=says_header)
 def saved_folder(folder):
     from sslam_nb.training.hub import SSLAM
     SSLAM(small().cfg).save_pretrained(folder/'model')
@@ -221,9 +222,15 @@ def official(path):
                 'heads': model.cfg.encoder.n_heads if layout == 'pretrained' else model.cfg.n_heads}
     return load
 
-def says_official(path, good):
+def by_torch(path):
+    "A pickle by PyTorch alone; by ours where a damaged name is none of PyTorch's, and then an inert stand-in."
     import torch
-    weights = torch.load(path, weights_only=True, map_location='cpu')['model']
+    from sslam_nb.training.unpickle import read_pickle
+    try: return torch.load(path, weights_only=True, map_location='cpu')
+    except pickle.UnpicklingError: return read_pickle(path)
+
+def says_official(path, good):
+    weights = by_torch(path)['model']
     weights = {key: value for key, value in weights.items() if key != '_ema'} | {f'_ema.{key}': value for key, value in weights.get('_ema', {}).items()}
     named = {key: value.float() for key, value in weights.items() if not key.endswith('positions')}
     if not any(key.startswith('_ema') for key in named):                 # load_checkpoint takes the student for it, and says so
@@ -254,6 +261,23 @@ def hub_file(folder):
     save_file({official_name(name, 'hub'): value for name, value in small().student.state_dict().items()}, path)
     return path, official(path)
 
+def says_index(path, good):
+    names = json.loads(path.read_bytes())['weight_map']
+    if not all((path.parent/file).is_file() for file in names.values()): raise ValueError('a file is missing')
+    return good
+
+@kind(json_value, says=says_index)
+def hub_index(folder):
+    "Weights in two files, and the index that names them."
+    from safetensors.torch import save_file
+    from sslam_nb.training.official import official_name
+    weights = {official_name(name, 'hub'): value for name, value in small().student.state_dict().items()}
+    names = {key: f'part-{i % 2}.safetensors' for i, key in enumerate(weights)}
+    for file in set(names.values()): save_file({key: weights[key] for key in weights if names[key] == file}, folder/file)
+    path = folder/'model.safetensors.index.json'
+    path.write_text(json.dumps({'metadata': {'total_size': 1}, 'weight_map': names}, indent=1))
+    return path, official(path)
+
 def plain(value):
     "A pickle's content as text; tensors by their numbers."
     import torch
@@ -261,14 +285,7 @@ def plain(value):
     if isinstance(value, dict): return [(plain(key), plain(one)) for key, one in value.items()]
     return [plain(one) for one in value] if isinstance(value, (list, tuple)) else repr(value)[:200]
 
-def says_pickle(path, good):
-    import torch
-    try: return plain(torch.load(path, weights_only=True, map_location='cpu'))
-    except pickle.UnpicklingError:                        # a name that is none of PyTorch's: ours is an inert stand-in
-        from sslam_nb.training.unpickle import read_pickle
-        found = plain(read_pickle(path))
-        if '<' in str(found): return found
-        raise
+def says_pickle(path, good): return plain(by_torch(path))
 
 @kind(members, says=says_pickle)
 def pickled(folder):

@@ -127,7 +127,8 @@ def flatten(
 # %% ../nbs/01_config.ipynb #3699e338
 RANGES = {name: limits for limits, names in {
     (1, 10**9): 'batch_size clones rows_per_clip epochs max_steps n_clips probe_clips log_every save_every',
-    (0, 10**9): 'workers max_bad unmixed_frames mixit_sources', (0, 2**63 - 1): 'seed', (1, 256): 'depth n_heads',
+    (0, 10**9): 'workers max_bad unmixed_frames mixit_sources', (0, 2**63 - 1): 'seed',
+    (1, 256): 'depth n_heads',
     (1, 1024): 'patch_size n_mels mask_block', (1, 64): 'decoder_depth', (1, 63): 'decoder_kernel',
     (1, 16_384): 'width decoder_width decoder_groups', (1, 100_000): 'max_time_patches',
     (1, 10**6): 'target_frames sample_rate', (0.0, 1e6): 'noise_std weight_decay lr min_lr',
@@ -274,7 +275,8 @@ def parse_json(
     "JSON of a file as a dictionary or list, or one error that names the file (ours)."
     try: value = json.loads(text.decode('utf-8') if isinstance(text, bytes) else text)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{name} is not JSON in UTF-8 ({type(error).__name__}: {error}); it may be cut short") from None
+        raise ValueError(f"{name} is not JSON in UTF-8 ({type(error).__name__}: {error}); "
+                         "it may be cut short") from None
     if isinstance(value, kind): return value
     raise ValueError(f"{name} holds a {type(value).__name__} where a {kind.__name__} belongs")
 

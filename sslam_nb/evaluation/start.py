@@ -81,10 +81,12 @@ def read_scores(
         with np.load(path) as kept:
             if bad := kept.zip.testzip(): raise ValueError(f'the check sum of {bad} is wrong')
             scores, targets, names = (kept[name] for name in ('scores', 'targets', 'clip_id'))
-        if (scores.dtype, targets.dtype, names.ndim) != (np.float32, bool, 1) or len(names) and names.dtype.kind != 'U':
+        texts = names.dtype.kind == 'U' or not names.size
+        if (scores.dtype, targets.dtype, names.ndim, texts) != (np.float32, bool, 1, True):
             raise ValueError('scores must be float32, targets bool, clip_id text')
         scored.add(scores, targets, names.tolist())
     except FileNotFoundError: raise
     except Exception as error:                         # whatever a broken file makes zipfile and NumPy raise
-        raise ValueError(f"{path} holds no scores of a run ({type(error).__name__}: {error}); it may be damaged") from None
+        raise ValueError(f"{path} holds no scores of a run ({type(error).__name__}: {error}); "
+                         "it may be damaged") from None
     return scored

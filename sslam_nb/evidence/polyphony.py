@@ -25,14 +25,15 @@ def read_ontology(
     path:str|Path, # ontology.json of AudioSet
 )->Ontology:       # Names, children and parents by id
     "Both directions of the hierarchy (Algorithm 2, Step 1)."
-    entries, names, children, parents = parse_json(Path(path).read_bytes(), path, list), {}, {}, defaultdict(list)
+    entries, names, children = parse_json(Path(path).read_bytes(), path, list), {}, {}
+    parents = defaultdict(list)
     if not entries: raise ValueError(f"{path} holds no entry; take ontology.json as published")
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not {'id', 'name', 'child_ids'} <= entry.keys():
             raise ValueError(f"{path}: entry {number} lacks id, name or child_ids; is it AudioSet's ontology?")
         name, title, below = entry['id'], entry['name'], entry['child_ids']
         if not isinstance(below, list) or not all(isinstance(text, str) for text in (name, title, *below)):
-            raise ValueError(f"{path}: entry {number} must have a text as id and name, and a list of texts as child_ids")
+            raise ValueError(f"{path}: entry {number} must have texts as id and name, a list of texts as child_ids")
         if name in names: raise ValueError(f"{path}: entry {number} repeats the id {name!r}")
         if name in below: raise ValueError(f"{path}: entry {number} is its own child")
         names[name], children[name] = title, tuple(dict.fromkeys(below))

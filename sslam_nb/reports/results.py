@@ -157,10 +157,10 @@ def _read(path):
     if path.stat().st_size > 2**26: raise ValueError('is larger than 64 MiB, which no record is')
     try: values = parse_json(path.read_bytes(), 'the file')
     except ValueError as error:
-        if 'where a dict belongs' in str(error): return None                      # a list, a number: JSON, but no record
+        if 'where a dict belongs' in str(error): return None  # JSON, but no record
         raise
     if 'schema' not in values: return None
-    if values['schema'] != SCHEMA: raise ValueError(f"schema {values['schema']!r:.20}, this version reads {SCHEMA}")
+    if values['schema'] != SCHEMA: raise ValueError(f"schema {values['schema']!r:.20}, this one reads {SCHEMA}")
     unknown = sorted(values.keys() - {f.name for f in fields(RunRecord)})
     if unknown: raise ValueError(f'unknown fields {unknown}')
     absent = sorted({f.name for f in fields(RunRecord)} - values.keys())
@@ -180,7 +180,7 @@ def read_records(
     for path in sorted(Path(folder).rglob('*.json')):
         file = path.relative_to(folder).as_posix()
         try: record = _read(path)
-        except Exception as error: broken.append(f'{file}: {error!s:.300}'); continue     # whatever is in the file
+        except Exception as error: broken.append(f'{file}: {error!s:.300}'); continue
         if record is None: continue
         if record.digest in records: broken.append(f'{file}: a copy of {records[record.digest][0]}'); continue
         records[record.digest] = file, record

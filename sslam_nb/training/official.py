@@ -20,7 +20,7 @@ from ..encoder import AudioViT, sincos_pos_embed_2d
 from .classifier import Classifier
 from .hub import SSLAM
 from .unpickle import read_pickle
-from .weights import _NUMBERS
+from .weights import WEIGHT_TYPES
 
 # %% ../../nbs/training/05_official.ipynb #d0548cb6
 _IMAGE = 'modality_encoders.IMAGE.'
@@ -107,7 +107,8 @@ def _from_shards(path:Path)->dict:
     if odd := [file for file in files if not file.endswith('.safetensors')]:
         raise ValueError(f"{path} names {odd[0]}, which is no safetensors file")
     for file in files: state |= _content(path.parent/file)
-    if gone := sorted(names.keys() - state.keys()): raise ValueError(f"{path}: {gone[0]} is in none of the {len(files)} files")
+    if gone := sorted(names.keys() - state.keys()):
+        raise ValueError(f"{path}: {gone[0]} is in none of the {len(files)} files")
     return state
 
 # %% ../../nbs/training/05_official.ipynb #3f89aa3a
@@ -170,7 +171,7 @@ def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:P
     ours, tables, own = {}, [], cfg.encoder.max_time_patches != EncoderConfig().max_time_patches
     for key in wanted.keys() & state.keys():
         (name, shape), value = wanted[key], state[key]
-        real = isinstance(value, Tensor) and value.dtype in _NUMBERS.values()
+        real = isinstance(value, Tensor) and value.dtype in WEIGHT_TYPES.values()
         if name.endswith('pos_embed') and real and value.ndim == 3 and value.shape[1] != shape[1] and not own:
             tables.append(name)
         elif not real: wrong['not of real numbers'].append(key)
@@ -180,7 +181,7 @@ def _fitting(model:nn.Module, cfg:PretrainConfig, state:dict, layout:str, path:P
         else: ours[name] = value.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if found := [f"{len(keys)} {what} ({', '.join(sorted(keys)[:99])})" for what, keys in wrong.items() if keys]:
         raise ValueError(f"{path} does not fit: {'; '.join(found)}")
-    table = sincos_pos_embed_2d(cfg.encoder.width, cfg.encoder.max_time_patches, cfg.grid[1])[None] if tables else None
+    if tables: table = sincos_pos_embed_2d(cfg.encoder.width, cfg.encoder.max_time_patches, cfg.grid[1])[None]
     return ours | {name: table.clone() for name in tables}
 
 # %% ../../nbs/training/05_official.ipynb #7025a6a4
@@ -213,7 +214,7 @@ def read_official_file(
         raise ValueError(f"{path} has no teacher; only fairseq's pre-training files hold one")
     cfg, head = _config(state, layout, settings, path), state.get(official_name('head.weight', layout))
     own = settings.get('classes')
-    if not isinstance(own, (list, tuple, type(None))): raise ValueError(f"{path}: its settings hold classes that are no list")
+    if not isinstance(own, (list, tuple, type(None))): raise ValueError(f"{path}: its classes are no list")
     classes, n_classes = classes or own, n_classes or classes and len(classes)
     size = len(head) if isinstance(head, Tensor) and head.ndim == 2 else 0
     if n_classes and n_classes != size:

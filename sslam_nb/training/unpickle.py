@@ -29,7 +29,7 @@ class StandIn:
     def __setstate__(self, state): self.state = state
     def __repr__(self):
         flat = lambda x: reprlib.repr(x) if isinstance(x, (str, int, float)) or x is None else type(x).__name__
-        said = self.args if self.state is None else self.state           # one level deep: a file may nest a million
+        said = self.args if self.state is None else self.state  # one level deep: a file may nest a million
         if isinstance(said, dict): said = ', '.join(f'{flat(k)}: {flat(v)}' for k, v in list(said.items())[:6])
         elif isinstance(said, (tuple, list)): said = ', '.join(map(flat, said[:6]))
         else: said = flat(said)
@@ -64,17 +64,18 @@ def _pickles(file)->list:
     names = [member.filename for member in members]
     found = [name for name in names if name.endswith('.pkl')]
     if len(found) != 1 or len({*names}) < len(names):
-        raise UnpicklingError(f"it holds {len(found)} pickles among {len(names)} members, where one belongs and no name twice")
-    if sum(member.file_size for member in members) > 4*size: raise UnpicklingError("it unpacks to more than four times its size")
+        raise UnpicklingError(f"it holds {len(found)} pickles among {len(names)} members; one belongs, no name twice")
+    if sum(member.file_size for member in members) > 4*size:
+        raise UnpicklingError("it unpacks to more than four times its size")
     if bad := archive.testzip(): raise zipfile.BadZipFile(f"the check sum of {bad} is wrong")
     return [archive.open(found[0])]
 
 # %% ../../nbs/training/00_unpickle.ipynb #ac542229
-_MOST_STEPS, _MOST_PARTS = 1_000_000, 10_000     # a checkpoint of 10^9 numbers needs some 10^5, and tuples of five
+_MOST_STEPS, _MOST_PARTS = 1_000_000, 10_000     # ViT-Base with its optimiser: some 10^4, and tuples of five
 
 def _steps(stream):
     "Name and argument of a pickle's instructions, as long as they are not too many."
-    stack, marks, memo = [], [], {}                         # how many parts each object has that would be on the stack
+    stack, marks, memo = [], [], {}             # how many parts the objects have that would lie there
     for count, (op, value, _) in enumerate(genops(stream)):
         if count == _MOST_STEPS: raise UnpicklingError(f"its pickle has more than {_MOST_STEPS} instructions")
         yield op.name, value
