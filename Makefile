@@ -32,7 +32,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test readme clean
+.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos readme clean
 
 help: ## This list
 	@grep -E '^[a-z0-9_ -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
@@ -75,6 +75,9 @@ test: env ## Everything that CI checks: sync, inline tests, tables, pytest
 	@echo "2/4 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 	@echo "3/4 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
 	@echo "4/4 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests $(TESTS)
+
+chaos: env ## Kill, cut and damage runs and files at length; writes papers_tables/reliability.md (half an hour)
+	@OMP_NUM_THREADS=1 python benchmarks/chaos.py
 
 readme: env ## Write README.md from nbs/index.ipynb
 	@python .ci/readme.py

@@ -212,7 +212,6 @@ def official_content(folder):
 
 def official(path):
     "Weights under official names, and sizes."
-    from sslam_nb.config import flatten
     from sslam_nb.training.checkpoints import load_checkpoint
     from sslam_nb.training.official import official_name
     def load():
@@ -426,8 +425,8 @@ def main(mutants=600, seed=0, *kinds):
     for name, counts in [*table.items(), ('all', Counter(line[0] for line in found))]:
         print(f'| {name:16} | ' + ' | '.join(f'{counts[c]:{len(c)}}' for c in columns) + ' |')
     bad = [line for line in found if line[0] not in ('right', 'named')]
-    for line in bad: print(*line)
-    print(f'{len(found)} mutants of seed {seed}, {time.time() - start:.0f} s: {len(bad)} neither right nor named')
+    for line in bad: print('\n- ' + ' '.join(map(str, line)))
+    print(f'\n{len(found)} mutants of seed {seed}, {time.time() - start:.0f} s: {len(bad)} neither right nor named')
     sys.exit(min(len(bad), 99))
 
 if __name__ == '__main__':

@@ -21,7 +21,7 @@ from sslam_nb.training.classifier import Classifier
 from sslam_nb.training.find import newest_checkpoint
 from sslam_nb.training.official import export_official
 from sslam_nb.training.unpickle import read_pickle
-from sslam_nb.training.weights import read_weights, save_checkpoint, save_classifier
+from sslam_nb.training.weights import save_checkpoint, save_classifier
 
 ROOT = Path(__file__).resolve().parents[1]
 CFG = override(preset('stage2', 'tiny'), width=64, depth=1, n_heads=1, decoder_width=16, local_top_k=1, max_time_patches=16)
