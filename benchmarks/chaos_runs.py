@@ -84,7 +84,9 @@ def trial(folder, right, rng, number=signal.SIGKILL, power=False):
         if attempt < 2:
             time.sleep(rng.uniform(.1, 1.6)); child.send_signal(number)
         code, out = finish(child)
+        outside = 'starts from' not in out or (Path(folder)/'model.safetensors').is_file()     # before the run, or after it
         if code == 0: return '' if same(weights(folder), right) else 'other weights'
+        if code == -number and outside: continue
         if number != signal.SIGKILL and attempt < 2 and (code != 128 + number or 'resume=True' not in out and 'Traceback' in out):
             return f'exit status {code}: {out[-300:]}'
         if attempt >= 2: return f'does not go on: {out[-400:]}'

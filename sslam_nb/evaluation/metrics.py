@@ -203,15 +203,16 @@ def summary(
     scored:Scored,  # All clips of a split
     metric:str='mAP', # mAP or accuracy
     draws:int=1000, # 0: no interval; its value says nothing else, the interval draws nothing
-)->dict:            # metric, low, high, chance, clips, classes, skipped_classes
+)->dict:            # metric, low, high, chance, label_frequency of a mAP, clips, classes, skipped_classes
     "A metric with its interval and what it rests on (Section 4.4)."
     scores, targets = scored.scores, scored.targets
     if not len(scored): raise ValueError("no clip was scored; the evaluation split is empty")
     present = int(targets.any(0).sum())
     value = (mean_average_precision if metric == 'mAP' else accuracy)(scores, targets)
     low, high = confidence_interval(scores, targets, metric) if draws else (None, None)
-    chance = chance_level(targets) if metric == 'mAP' else float(targets.mean(0).max())
-    return {metric: value, 'low': low, 'high': high, 'chance': chance, 'clips': len(scored),
+    if metric == 'mAP': guesses = {'chance': chance_level(targets), 'label_frequency': targets.mean(0).sum()/present}
+    else: guesses = {'chance': float(targets.mean(0).max())}
+    return {metric: value, 'low': low, 'high': high, **guesses, 'clips': len(scored),
             'classes': present, 'skipped_classes': targets.shape[1] - present}
 
 # %% ../../nbs/evaluation/00_metrics.ipynb #eb60ca9b
@@ -230,7 +231,7 @@ def by_polyphony(
     degree,          # Number of events of each clip (n,)
     groups=None,     # (lowest, highest) of each row; None: one row for each degree
     draws:int=1000,  # 0: no intervals
-)->pd.DataFrame:     # Indexed by degree: mAP, low, high, chance, clips, classes, skipped_classes
+)->pd.DataFrame:     # Indexed by degree: what `summary` gives
     "mAP by the number of events in a clip (Table 3)."
     degree, rows = np.asarray(degree), {}
     if len(degree) != len(scored): raise ValueError(f"{len(degree)} degrees for {len(scored)} clips")

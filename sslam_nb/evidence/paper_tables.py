@@ -128,11 +128,13 @@ def provenance(
     return lines + ([f'- {gone} runs without a record: never run, or died half-way.'] if gone else [])
 
 def _chance(record)->str:
-    "What guessing would reach on the clips of a record."
+    "What guessing would reach on the clips of a record; of a mAP, old records have the label frequency alone."
     sounds = f" with up to {record.config['events'][-1]} sounds" if record.data == 'soundscapes' else ''
     metrics = record.metrics
     name = record.data.removesuffix('-train') + sounds
-    return f"- Chance on {name}, {metrics['clips']} clips to test on: {100*metrics['chance']:.1f} %."
+    exact = metrics.get('metric') != 'mAP' or 'label_frequency' in metrics
+    what = 'Chance' if exact else 'Label frequency (what equal scores get; random ones get a little more)'
+    return f"- {what} on {name}, {metrics['clips']} clips to test on: {100*metrics['chance']:.1f} %."
 
 # %% ../../nbs/evidence/06_paper_tables.ipynb #08d909dc
 def markdown(

@@ -102,7 +102,8 @@ def _from_shards(path:Path)->dict:
     if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
         raise ValueError(f"{path} is no index of weights (its weight_map names no files)")
     files, state = sorted({*names.values()}), {}
-    if odd := [file for file in files if Path(file).name != file or not (path.parent/file).is_file()]:
+    beside = {file.name for file in path.parent.iterdir() if file.is_file()}
+    if odd := [file for file in files if file not in beside]:
         raise FileNotFoundError(f"{path} names {odd[0]}, which is not beside it; fetch all {len(files)} files")
     if odd := [file for file in files if not file.endswith('.safetensors')]:
         raise ValueError(f"{path} names {odd[0]}, which is no safetensors file")
