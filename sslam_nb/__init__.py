@@ -17,6 +17,7 @@ _EXPORTS = {
     'AudioFolder': 'data.sources', 'stats': 'data.loading',
     'pack_shards': 'data.shards', 'check_shards': 'data.shards',
     'open_data': 'data.access', 'open_dataset': 'data.access', 'obtain': 'data.access', 'export_dataset': 'data.access',
+    'describe': 'data.access',
     'polyphony_rate': 'evidence.polyphony',
     'AudioViT': 'encoder',
     'SSLAM': 'training.hub',
