@@ -34,12 +34,14 @@ def _with_drop_path(encoder:AudioViT, rate:float)->AudioViT:
     new.load_state_dict(encoder.state_dict())
     return new
 
-def _check_fit(sizes:EncoderConfig, n_mels:int, cfg:SpectrogramConfig, name:str):
-    "Refuse a checkpoint that cannot see the recipe's log-mels."
+def _check_fit(sizes:EncoderConfig, n_mels:int, cfg:SpectrogramConfig, name:str, rate:int=None):
+    "Refuse a checkpoint that cannot see the recipe's log-mels, or has learned those of another sample rate."
     size, frames, longest = sizes.patch_size, cfg.target_frames, sizes.max_time_patches*sizes.patch_size
     rules = [(n_mels != cfg.n_mels, f"has {n_mels} mel bins and the recipe has n_mels={cfg.n_mels}"),
              (frames % size, f"has patch_size={size}, and target_frames={frames} is no multiple of it"),
-             (frames > longest, f"has positions for {longest} frames, fewer than target_frames={frames}")]
+             (frames > longest, f"has positions for {longest} frames, fewer than target_frames={frames}"),
+             (rate not in (None, cfg.sample_rate),
+              f"has heard sample_rate={rate} and the recipe has sample_rate={cfg.sample_rate}")]
     for broken, said in rules:
         if broken: raise ValueError(f"{name} {said}; choose another checkpoint or change that value")
 
@@ -58,7 +60,8 @@ def start_from(
     if isinstance(model, sslam.SSLAM): words.insert(0, f'{model.cfg.stage} {model.cfg.variant}')
     encoder = model.student if isinstance(model, sslam.SSLAM) else getattr(model, 'encoder', model)
     n_mels = encoder.n_mel_patches*encoder.cfg.patch_size
-    _check_fit(encoder.cfg, n_mels, cfg.spectrogram, str(cfg.checkpoint))
+    heard = getattr(getattr(model, 'cfg', model), 'spectrogram', None)
+    _check_fit(encoder.cfg, n_mels, cfg.spectrogram, str(cfg.checkpoint), heard and heard.sample_rate)
     return Start(_with_drop_path(encoder, cfg.drop_path), model if isinstance(model, Classifier) else None,
                  ', '.join([str(cfg.checkpoint), *words]))
 
