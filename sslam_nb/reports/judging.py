@@ -9,13 +9,16 @@ __all__ = ['TaskOptions', 'Switches', 'newest_of_size', 'configure_task', 'recor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..config import flatten, override
-from ..data.account import plain_account
 from ..core import project_path
+from ..data.account import plain_account
 from ..evaluation.finetune import Task, Trained
+from ..evaluation.metrics import paired_difference
 from ..evaluation.recipes import DownstreamConfig, dataset_name, recipe
+from ..evaluation.start import read_scores
 from ..evaluation.tasks import measure, with_statistics
 from .results import make_record, read_records, records_table, write_record
 from .runs import named, read_parameters, take_options
@@ -93,14 +96,28 @@ def record_task(
     return write_record(trained.folder/'record.json', record)
 
 # %% ../../nbs/reports/04_judging.ipynb #9ac121c1
+def _gain(record, other, folder:Path)->dict:
+    "A run minus another in its metric, with the paired interval; nothing if scores of the same clips are not there."
+    metric, names = record.metrics['metric'], ('gain', 'gain_low', 'gain_high')
+    try: ours, theirs = (read_scores(folder/r.name, tuple(r.metrics['by_class'])) for r in (record, other))
+    except FileNotFoundError: return dict.fromkeys(names)
+    except ValueError as error: return print(error) or dict.fromkeys(names)
+    place = {name: i for i, name in enumerate(theirs.clip_id)}
+    if record.name == other.name or place.keys() != {*ours.clip_id}: return dict.fromkeys(names)
+    same = [place[name] for name in ours.clip_id]
+    if not np.array_equal(theirs.targets[same], ours.targets): return dict.fromkeys(names)
+    return dict(zip(names, paired_difference(ours.scores, theirs.scores[same], ours.targets, metric)))
+
 def beside_earlier(
     path:Path,           # Record of this run
     folder:str|Path='runs', # Where the others are
 )->pd.DataFrame:         # Indexed by run, the newest last
     "This result and those of other runs on the same task, clips and fold (ours)."
-    same = {name: getattr(read_records(path.parent)[0], name) for name in ('task', 'data_checksum')}
+    record = read_records(path.parent)[0]
+    same = {name: getattr(record, name) for name in ('task', 'data_checksum')}
     records = sorted(read_records(project_path(folder), **same), key=lambda record: record.created)
     metric = records[-1].metrics['metric']
     table = records_table(records, ('name', 'notes', 'seed', 'size', 'n_clips')).set_index('name')
     table = table[['notes', 'seed', metric, 'low', 'high', 'chance', 'clips']]
-    return table.rename(columns=dict(notes='start')).round(4)
+    gains = pd.DataFrame([_gain(record, other, project_path(folder)) for other in records], table.index, dtype=float)
+    return pd.concat([table.rename(columns=dict(notes='start')), gains], axis=1).round(4)
