@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..core import atomic_path, evaluating, fits_in_memory, git_commit, progress, project_path
-from ..data.loading import make_loader
+from ..data.loading import make_loader, naming_workers
 from ..data.sources import LogMelDataset
 from ..encoder import AudioViT
 from .frozen import cached_features
@@ -250,4 +250,5 @@ def train_classifier(
         if resume and not latest_state(folder) and (folder/'evaluations.csv').is_file():
             return finished_task(folder, identity, str(accelerator.device))
         if overwrite and not resume: drop_states(folder)
-        return _train(cfg, encoder, task, folder, accelerator, identity, provenance, quiet, came)
+        with naming_workers(cfg.workers):
+            return _train(cfg, encoder, task, folder, accelerator, identity, provenance, quiet, came)

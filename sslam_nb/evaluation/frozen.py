@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..config import PretrainConfig, SpectrogramConfig, flatten, override
 from ..core import atomic_path, evaluating, progress, project_path
-from ..data.loading import make_loader
+from ..data.loading import make_loader, naming_workers
 from ..data.sources import LogMelDataset
 from ..encoder import AudioViT
 from .metrics import chance_level, mean_average_precision
@@ -56,7 +56,8 @@ def compute_features(
 )->Features:             # Of all clips
     "Run the encoder once over every clip (Section 4.4)."
     device, rows = encoder.pos_embed.device, []
-    with evaluating(encoder), progress(len(loader), description='features', disable=quiet) as bar:
+    with (evaluating(encoder), naming_workers(loader.num_workers),
+          progress(len(loader), description='features', disable=quiet) as bar):
         for batch in loader:
             vector = pool_tokens(encoder(batch['log_mel'].to(device)), pool).float().cpu()
             rows.append((vector, batch['target'], batch['clip_id'], batch['bad']))

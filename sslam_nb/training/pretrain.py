@@ -21,7 +21,7 @@ from torch import nn
 from ..config import PretrainConfig
 from ..core import (atomic_path, git_commit, pick_device, progress, project_path, set_seed,
                            step_generator)
-from ..data.loading import make_loader, on_device, open_clips
+from ..data.loading import make_loader, naming_workers, on_device, open_clips
 from ..sslam import draw_step
 from ..teacher import ema_momentum
 from .checkpoints import initialise, load_checkpoint
@@ -291,4 +291,5 @@ def pretrain(
         if resume and not latest_state(folder) and (folder/'model.safetensors').is_file():
             return finished_run(cfg, source, folder, accelerator.device)
         if overwrite and not resume and accelerator.is_main_process: drop_states(folder)
-        return _train(cfg, source, folder, init, accelerator, resume, quiet, came)
+        with naming_workers(cfg.workers):
+            return _train(cfg, source, folder, init, accelerator, resume, quiet, came)
