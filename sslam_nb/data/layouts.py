@@ -77,8 +77,9 @@ def by_fold(
 
 # %% ../../nbs/data/14_layouts.ipynb #fa44ae12
 def _first(path:Path)->str:
-    "Line 1 of a file; empty if there is none."
-    return next(read_lines(path), (1, ''))[1] if path.is_file() else ''
+    "Line 1 of a file; empty if there is none, or none in UTF-8, which manifests are in."
+    try: return next(read_lines(path), (1, ''))[1] if path.is_file() else ''
+    except ValueError: return ''
 
 def is_official(
     root:Path, # Of a set
