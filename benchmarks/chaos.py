@@ -30,7 +30,8 @@ def main():
         done = subprocess.run([sys.executable, '-W', 'ignore', HERE/command[0], *command[1:]], capture_output=True, text=True)
         print(done.stdout + done.stderr[-2000:], flush=True)
         if done.returncode: failed.append(script)
-        shown = done.stdout.strip() if done.stdout.startswith('|') else f'```\n{done.stdout.strip()}\n```'
+        printed = done.stdout.rstrip()
+        shown = printed if printed.startswith('|') else f'```\n{printed}\n```'
         parts.append(f"## {title}\n\n{about}\n`python benchmarks/{' '.join(command)}`:\n\n{shown}\n")
     found = versions()
     machine = f"{hardware()}; Python {found['python']}, torch {found['torch']}"

@@ -141,7 +141,7 @@ def test_method_and_data_know_little():
 @each(LIBRARY)
 def test_module_size(path):
     lines = len((ROOT/'sslam_nb'/(module(path).replace('.', '/') + '.py')).read_text().splitlines())
-    assert 40 <= lines <= 320, f'{lines} lines'
+    assert 40 <= lines <= 325, f'{lines} lines'
 
 def test_chapters_are_named_as_they_are_called():
     "Prose names a chapter by its module, since numbers move."

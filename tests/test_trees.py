@@ -194,3 +194,21 @@ def test_what_has_two_readings_stops(name, tmp_path):
         assert folder.labels == {'a/1.wav': ('cat',)} and folder.bad == ['b/1.wav: named in m.csv, but not there, but a/1.wav is']
         return
     with pytest.raises(ValueError, match=said): AudioFolder(tmp_path)
+
+
+def test_one_separator_holds_for_all_tables_of_a_folder(tmp_path):
+    "A name with a comma in one table, several labels with semicolons in the other; found by the trees above."
+    for number in range(3): (tmp_path/f'{number}.wav').write_bytes(sound(number))
+    (tmp_path/'train.csv').write_text('path,class\n0.wav,"Male speech, man speaking"\n1.wav,Rain\n')
+    (tmp_path/'test.csv').write_text('path,class\n2.wav,Bus;Rain\n')
+    assert AudioFolder(tmp_path).labels == {
+        '0.wav': ('Male speech, man speaking',), '1.wav': ('Rain',), '2.wav': ('Bus', 'Rain')}
+
+
+def test_tables_in_utf_16_are_no_manifests(tmp_path):
+    "The csv reader takes them, for training and for evaluation."
+    for number in range(2): (tmp_path/f'{number}.wav').write_bytes(sound(number))
+    (tmp_path/'train.tsv').write_bytes('path\tlabel\n0.wav\tdog\n'.encode('utf-16'))
+    (tmp_path/'test.tsv').write_bytes('path\tlabel\n1.wav\tcat\n'.encode('utf-16'))
+    tables = open_tables('csv', tmp_path)
+    assert {side: table.labels_of(0) for side, table in tables.items()} == {'train': ('dog',), 'test': ('cat',)}

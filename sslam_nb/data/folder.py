@@ -201,30 +201,38 @@ class Rows(NamedTuple):
     said:str                       # What was understood, in words
     notes:list[str]                # What else a reader should know
 
+def _matched(sheet:Sheet, name:str, index:FileIndex)->list[str|None]:
+    "The file of each row."
+    try: return [match_file(cell, dirname(name), index) for cell in sheet.rows[column(sheet, 'file')]]
+    except ValueError as error: raise ValueError(f"{sheet.path}: {error}") from None
+
+def _label_column(sheet:Sheet, labels:str|None)->str|None:
+    "The column of the labels: the wanted one where it is there."
+    if labels and plain_name(labels) not in map(plain_name, sheet.rows): return None
+    return column(sheet, 'label', labels or None)
+
 def read_rows(
     sheet:Sheet,        # The table
     name:str,           # Its path, relative to the root
     index:FileIndex,    # The files
     labels:str=None,    # Column of the labels; None: by COLUMNS
     separator:str=None, # Between labels in a cell; None: by the rule of chapter `data.tables`
+    others=(),          # Label cells of the tables that are used beside this one: one separator holds for all
 )->Rows:                # In the order of the table
     "A table of clips, understood (ours)."
-    cells, base = sheet.rows[column(sheet, 'file')].tolist(), dirname(name)
-    try: files = [match_file(cell, base, index) for cell in cells]
-    except ValueError as error: raise ValueError(f"{sheet.path}: {error}") from None
+    files = _matched(sheet, name, index)
     get = lambda kind: sheet.rows[c].tolist() if (c := column(sheet, kind)) else ['']*len(sheet)
-    which = labels if labels and plain_name(labels) in map(plain_name, sheet.rows) else None
-    field = column(sheet, 'label', which) if which or not labels else None
-    own, mark = read_label_cells(sheet, field, separator) if field else ([()]*len(sheet), '')
+    field = _label_column(sheet, labels)
+    own, mark = read_label_cells(sheet, field, separator, others) if field else ([()]*len(sheet), '')
     sides, by, notes = read_sides(sheet)
     if not by and (word := side(splitext(basename(name))[0])): sides, by = [word]*len(sheet), 'its name'
-    missing = [f"{cell}: named in {name}, but {index.why_not(cell)}"
-               for cell, file in zip(cells, files) if file is None]
+    cells = sheet.rows[column(sheet, 'file')]
+    missing = [f"{c}: named in {name}, but {index.why_not(c)}" for c, file in zip(cells, files) if file is None]
     said = f'column {field!r}, {mark}' if field else 'no labels'
     said += f'; sides from {by if by == "its name" else f"column {by!r}"}' if by else ''
-    if (others := [c for c in sheet.rows if plain_name(c) in COLUMNS['label'] and c != field]) and field and not labels:
-        said += f'; {", ".join(others)} not used'
-    folds = [fold_name(fold) if fold else '' for fold in get('fold')]
+    unused = [c for c in sheet.rows if plain_name(c) in COLUMNS['label'] and c != field]
+    if unused and field and not labels: said += f'; {", ".join(unused)} not used'
+    folds = [fold and fold_name(fold) for fold in get('fold')]
     return Rows(files, own, sides, folds, get('group'), missing, said, [f'{name}: {note}' for note in notes])
 
 # %% ../../nbs/data/07_folder.ipynb #96c72c4f
@@ -283,11 +291,13 @@ def read_notes(
     "Labels and splits from every table below `root`, else from the names of folders (ours)."
     listing = listing or list_folder(root)
     sheets, told = useful_tables(root, listing.tables, labels, encoding)
-    index = FileIndex(files, listing.odd) if sheets else None         # two keys a file: large for two million
+    index = sheets and FileIndex(files, listing.odd)                  # two keys a file: large for two million
     found, notes, missing, tables = _Found({}, {}, {}, {}, set(), {}), [], [], []
-    for name, sheet in sheets.items():
-        rows = read_rows(sheet, name, index, labels, separator)
-        if not any(rows.files): told[name] = 'not used: names none of the audio files here'; continue
+    used = {name: sheet for name, sheet in sheets.items() if any(_matched(sheet, name, index))}
+    told |= dict.fromkeys(sheets.keys() - used, 'not used: names none of the audio files here')
+    others = {cell for sheet in used.values() if (c := _label_column(sheet, labels)) for cell in sheet.rows[c]}
+    for name, sheet in used.items():
+        rows = read_rows(sheet, name, index, labels, separator, others)
         if any(rows.labels): tables.append(f"{name}, {rows.said}")
         told[name], missing, notes = f'used: {rows.said}', missing + rows.missing, notes + rows.notes
         _add(found, rows, sheet)

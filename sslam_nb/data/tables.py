@@ -184,10 +184,11 @@ def read_label_cells(
     sheet:Sheet,        # The table
     name:str,           # Of the column
     separator:str=None, # None: by the rule
+    others=(),          # Cells of the other tables that are used beside this one
 )->tuple[list[tuple[str, ...]], str]: # Labels of each row, and the separator in words
     "The labels of a table; two that never come apart are pointed out (ours)."
     cells = sheet.rows[name].tolist()
-    try: mark = label_separator(set(cells), separator)
+    try: mark = label_separator({*cells, *others}, separator)
     except ValueError as error: raise ValueError(f"{sheet.path}, column {name}: {error}") from None
     shared = {cell: split_labels(cell, mark) for cell in set(cells)}
     if mark.endswith(',') and separator is None and (pair := _inseparable(shared)):
