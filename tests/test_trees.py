@@ -212,3 +212,10 @@ def test_tables_in_utf_16_are_no_manifests(tmp_path):
     (tmp_path/'test.tsv').write_bytes('path\tlabel\n1.wav\tcat\n'.encode('utf-16'))
     tables = open_tables('csv', tmp_path)
     assert {side: table.labels_of(0) for side, table in tables.items()} == {'train': ('dog',), 'test': ('cat',)}
+
+
+def test_a_table_that_begins_with_a_comment_is_no_manifest(tmp_path):
+    for number in range(2): (tmp_path/f'{number}.wav').write_bytes(sound(number))
+    (tmp_path/'train.tsv').write_text('# made by hand\npath\tlabel\n0.wav\tdog\n')
+    (tmp_path/'test.tsv').write_text('# made by hand\npath\tlabel\n1.wav\tcat\n')
+    assert {side: table.labels_of(0) for side, table in open_tables('csv', tmp_path).items()} == {'train': ('dog',), 'test': ('cat',)}

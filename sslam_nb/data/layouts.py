@@ -18,7 +18,7 @@ from ..core import atomic_path
 from .clip_table import ClipTable, check_leak, missing, split_by, strings
 from .clips import fingerprint
 from .folder import list_folder, read_notes
-from .manifests import read_csv, read_lines, read_manifest
+from .manifests import is_number, read_csv, read_lines, read_manifest
 from .sources import DRAWN, draw_sides, same_recording
 from .splits import SIDES, fold_name, settle, side
 from .tables import Sheet, read_sheet
@@ -76,22 +76,24 @@ def by_fold(
     return dict(train=whole.select(~np.isin(whole.paths, test.paths), f'{whole.name}-train'), test=test)
 
 # %% ../../nbs/data/14_layouts.ipynb #fa44ae12
-def _first(path:Path)->str:
-    "Line 1 of a file; empty if there is none, or none in UTF-8, which manifests are in."
-    try: return next(read_lines(path), (1, ''))[1] if path.is_file() else ''
-    except ValueError: return ''
+def _first(path:Path, count:int=1)->list[str]:
+    "The first lines of a file; none if it is not there, or not in UTF-8, which manifests are in."
+    try: return [line for _, (_, line) in zip(range(count), read_lines(path))] if path.is_file() else []
+    except ValueError: return []
 
 def is_official(
     root:Path, # Of a set
-)->bool:       # DESED has a train.tsv too, but its line 1 is a header with tabs
-    "Whether manifests of the official code lie there (official code)."
-    return bool(first := _first(root/'train.tsv')) and '\t' not in first
+)->bool:       # DESED and tables of users have a train.tsv too, which begins with a header or a comment
+    "Whether manifests of the official code lie there: a folder, then lines of path and number (official code)."
+    first, second, *_ = [*_first(root/'train.tsv', 2), '', '']
+    if not first or '\t' in first: return False
+    return Path(first).is_absolute() or is_number(second.rpartition('\t')[2])
 
 def read_official(
     root:Path, # Holds train.tsv, eval.tsv ... ; the audio lies there too if line 1 of the tsv is not here
 )->dict[str, ClipTable]: # train, and test where there is an eval.tsv
     "A set as the official code has it (official code)."
-    audio = lambda split: None if Path(_first(root/f'{split}.tsv')).is_dir() else root
+    audio = lambda split: None if Path(*_first(root/f'{split}.tsv')).is_dir() else root
     return {name: read_manifest(root, split, audio(split))
             for name, split in dict(train='train', test='eval').items() if (root/f'{split}.tsv').exists()}
 
