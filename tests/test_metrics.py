@@ -146,7 +146,7 @@ def test_by_degree_every_row_holds_its_number():
     scored.add(scores, targets, [str(i) for i in range(150)])
     table = by_polyphony(scored, targets.sum(1), draws=200)                     # rows of one clip too
     assert table.clips.min() < 10 and (table.low <= table.mAP).all() and (table.mAP <= table.high).all()
-    assert by_polyphony(scored, targets.sum(1), draws=0)[["low", "high"]].isna().all(None)
+    assert by_polyphony(scored, targets.sum(1), draws=0)[["low", "high"]].isna().all(axis=None)
 
 def test_absent_classes_change_nothing():
     scores, targets = draw(np.random.default_rng(10), 60, 4, 0.2, 1)
