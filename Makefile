@@ -76,7 +76,7 @@ test: env ## Everything that CI checks: sync, inline tests, tables, pytest
 	@echo "3/4 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
 	@echo "4/4 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests $(TESTS)
 
-chaos: env ## Kill, cut and damage runs and files at length; writes papers_tables/reliability.md (half an hour)
+chaos: env ## Kill, cut and damage runs and files at length; writes papers_tables/reliability.md (a quarter of an hour)
 	@OMP_NUM_THREADS=1 python benchmarks/chaos.py
 
 readme: env ## Write README.md from nbs/index.ipynb

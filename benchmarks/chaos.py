@@ -1,4 +1,4 @@
-"""The long forms of the reliability tests: python benchmarks/chaos.py, or `make chaos` (about half an hour on two cores).
+"""The long forms of the reliability tests: python benchmarks/chaos.py, or `make chaos` (a quarter of an hour on two cores).
 
 Runs the three scripts below beside this one and writes what they printed into papers_tables/reliability.md, with commit and
 hardware. Do not edit the code meanwhile: the trials import it. The exit status is 1 if anything went wrong."""

@@ -7,6 +7,7 @@ __all__ = ['epoch_order', 'BatchOrder', 'make_loader', 'naming_workers', 'open_c
 
 # %% ../../nbs/data/11_loading.ipynb #72a8f0d3
 from contextlib import contextmanager
+from traceback import extract_tb
 from typing import Iterator
 
 import torch
@@ -84,9 +85,11 @@ def naming_workers(
 ):               # Around the loop over a loader
     "Say what helps where a loader process was killed: mostly memory, or /dev/shm, is full (ours)."
     try: yield
-    except RuntimeError as error:
-        if 'DataLoader worker' not in str(error): raise
-        raise RuntimeError(f"{error} A loader process died, mostly because memory or shared memory (/dev/shm) is full: "
+    except (RuntimeError, OSError, EOFError) as error:
+        broken = any('multiprocessing' in frame.filename for frame in extract_tb(error.__traceback__))
+        if not workers or not broken and 'DataLoader worker' not in str(error): raise
+        said = ' '.join(str(error).split()) or type(error).__name__
+        raise RuntimeError(f"{said}: a loader process died, mostly because memory or shared memory (/dev/shm) is full; "
                            f"take fewer than workers={workers} (0 reads in this process), or give the container "
                            "more shared memory (docker: --shm-size)") from error
 
