@@ -201,9 +201,9 @@ class Rows(NamedTuple):
     said:str                       # What was understood, in words
     notes:list[str]                # What else a reader should know
 
-def _matched(sheet:Sheet, name:str, index:FileIndex)->list[str|None]:
-    "The file of each row."
-    try: return [match_file(cell, dirname(name), index) for cell in sheet.rows[column(sheet, 'file')]]
+def _matched(sheet:Sheet, name:str, index:FileIndex):
+    "The file of each row, one at a time: the first that is there shows that a table is of use."
+    try: yield from (match_file(cell, dirname(name), index) for cell in sheet.rows[column(sheet, 'file')])
     except ValueError as error: raise ValueError(f"{sheet.path}: {error}") from None
 
 def _label_column(sheet:Sheet, labels:str|None)->str|None:
@@ -220,7 +220,7 @@ def read_rows(
     others=(),          # Label cells of the tables that are used beside this one: one separator holds for all
 )->Rows:                # In the order of the table
     "A table of clips, understood (ours)."
-    files = _matched(sheet, name, index)
+    files = list(_matched(sheet, name, index))
     get = lambda kind: sheet.rows[c].tolist() if (c := column(sheet, kind)) else ['']*len(sheet)
     field = _label_column(sheet, labels)
     own, mark = read_label_cells(sheet, field, separator, others) if field else ([()]*len(sheet), '')
