@@ -190,6 +190,7 @@ def read_label_cells(
     cells = sheet.rows[name].tolist()
     try: mark = label_separator({*cells, *others}, separator)
     except ValueError as error: raise ValueError(f"{sheet.path}, column {name}: {error}") from None
+    if separator is None and not any(mark in cell for cell in cells if not _is_list(cell)): mark = ''
     shared = {cell: split_labels(cell, mark) for cell in set(cells)}
     if mark.endswith(',') and separator is None and (pair := _inseparable(shared)):
         warnings.warn(f"{sheet.path}: a comma separates labels in the column {name!r}, but {pair[0]!r} and {pair[1]!r} "
