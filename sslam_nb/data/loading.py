@@ -7,6 +7,7 @@ __all__ = ['epoch_order', 'BatchOrder', 'make_loader', 'naming_workers', 'open_c
 
 # %% ../../nbs/data/11_loading.ipynb #72a8f0d3
 from contextlib import contextmanager
+from multiprocessing import AuthenticationError
 from traceback import extract_tb
 from typing import Iterator
 
@@ -78,20 +79,33 @@ def make_loader(
     return DataLoader(dataset, batch_sampler=order, num_workers=workers, persistent_workers=workers > 0,
                       pin_memory=torch.cuda.is_available())
 
+# %% ../../nbs/data/11_loading.ipynb #9a8f67f8
+def _worker_died(
+    error:Exception, # From the loop over a loader
+)->bool:             # False where a worker lives and passed an error on, or where it was said already
+    said = str(error)
+    if 'in DataLoader worker process' in said or 'a loader process died' in said: return False
+    return 'DataLoader worker (pid' in said or any('multiprocessing' in frame.filename
+                                                   for frame in extract_tb(error.__traceback__))
+
 # %% ../../nbs/data/11_loading.ipynb #0559fad5
+@contextmanager
+def _naming(workers:int):
+    try: yield
+    except (RuntimeError, OSError, EOFError, AuthenticationError) as error:
+        if not workers or not _worker_died(error): raise
+        said = ' '.join(str(error).split()) or type(error).__name__
+        raise RuntimeError(f"{said}: a loader process died, mostly because memory or shared memory (/dev/shm) is full; "
+                           f"take fewer than workers={workers} (0 reads in this process), or give the container "
+                           "more shared memory (docker: --shm-size)") from error
+
 @contextmanager
 def naming_workers(
     workers:int, # Loader processes
 ):               # Around the loop over a loader
     "Say what helps where a loader process was killed: mostly memory, or /dev/shm, is full (ours)."
-    try: yield
-    except (RuntimeError, OSError, EOFError) as error:
-        broken = any('multiprocessing' in frame.filename for frame in extract_tb(error.__traceback__))
-        if not workers or not broken and 'DataLoader worker' not in str(error): raise
-        said = ' '.join(str(error).split()) or type(error).__name__
-        raise RuntimeError(f"{said}: a loader process died, mostly because memory or shared memory (/dev/shm) is full; "
-                           f"take fewer than workers={workers} (0 reads in this process), or give the container "
-                           "more shared memory (docker: --shm-size)") from error
+    # twice: a connection may break first, and torch's signal handler raise while that is looked at
+    with _naming(workers), _naming(workers): yield
 
 # %% ../../nbs/data/11_loading.ipynb #8a66ce59
 def open_clips(
