@@ -28,7 +28,7 @@ _EXPORTS = {
     'ProbeData': 'evaluation.frozen', 'linear_probe': 'evaluation.frozen',
     'recipe': 'evaluation.recipes', 'start_from': 'evaluation.start', 'load_classifier': 'training.checkpoints',
     'train_classifier': 'evaluation.finetune',
-    'embed': 'use.embed', 'predict': 'use.embed',
+    'embed': 'use.embed', 'predict': 'use.predict',
     'read_records': 'reports.results',
 }
 __all__ = sorted(_EXPORTS)

@@ -137,8 +137,9 @@ def random_call(r):
     "A function, its arguments by name, and the names of the odd ones (with what is odd about a wave)."
     function = r.choice([embed, embed, predict, LogMel])
     model = 'classifier' if function is predict else 'model'
-    names = {embed: ['wave', 'sample_rate', 'model', 'window', 'hop', 'spectrogram', 'batch_size', 'pool', 'layer'],
-             predict: ['wave', 'sample_rate', 'classifier', 'window', 'hop', 'spectrogram', 'batch_size', 'top', 'activation'],
+    names = {embed: ['wave', 'sample_rate', 'model', 'window', 'hop', 'spectrogram', 'batch_size', 'pool', 'layer', 'padding'],
+             predict: ['wave', 'sample_rate', 'classifier', 'window', 'hop', 'spectrogram', 'batch_size', 'top', 'activation',
+                       'padding', 'pool', 'by'],
              LogMel: ['wave', 'wave', 'sample_rate', 'lengths', 'cfg']}[function]
     odd = {name: None for name in r.sample(names, r.choice([0, 1, 1, 1, 1, 1, 2]))}
     rate = r.choice([16_000]*4 + [8000, 22_050, 44_100, 48_000, 1000, 11_127, 44_105, 96_000, 500_009])
@@ -148,10 +149,12 @@ def random_call(r):
         args |= {model: models()['classifier' if function is predict else r.choice(['vit', 'classifier', 'sslam'])],
                  'spectrogram': SHORT, 'batch_size': r.choice([1, 2, 8, np.int32(3)])}
         if r.random() < 0.3: args |= dict(window=r.choice([0.64, np.float32(0.32), 1]), hop=r.choice([None, 0.16]))
-        if function is embed: args |= dict(pool=r.choice(['cls', 'mean', 'concat']), layer=r.choice([None, 0]))
-        else: args |= dict(top=r.choice([None, 1, 2, 10**6]), activation=r.choice(['sigmoid', 'softmax']))
+        if function is embed: args |= dict(pool=r.choice(['cls', 'mean', 'concat']), layer=r.choice([None, 0, [0], (0, 0), 'all']))
+        else: args |= dict(top=r.choice([None, 1, 2, 10**6]), activation=r.choice(['sigmoid', 'softmax']), pool=r.choice(['mean', 'max']))
+        args |= dict(padding=r.choice(['zeros', 'zeros', 'repeat', 'none']))
+        if function is predict and r.random() < 0.3: args |= dict(times=True, top=None, by=r.choice(['windows', 'columns']))
     make = dict(sample_rate=lambda: r.choice(RATES + NUMBERS), spectrogram=lambda: odd_spectrogram(r), cfg=lambda: odd_spectrogram(r),
-                pool=lambda: r.choice(TEXTS), activation=lambda: r.choice(TEXTS), model=lambda: odd_model(r),
+                pool=lambda: r.choice(TEXTS), activation=lambda: r.choice(TEXTS), padding=lambda: r.choice(TEXTS), by=lambda: r.choice(TEXTS), model=lambda: odd_model(r),
                 classifier=lambda: odd_model(r), lengths=lambda: r.choice([*NUMBERS, [400], [400]*3, torch.full((3,), 10**9), [0.5]*3,
                                                                             np.array([-1, 400, 400]), ['a']*3]))
     for name in odd:
@@ -170,6 +173,12 @@ def check(function, args, result):
         alone = torch.stack([LogMel(args['cfg'])(row, args['sample_rate']) for row in rows[:3]])
         apart = (alone - result[:3]).abs().max()*args['cfg'].std/SHORT.std
         return None if apart < 2e-5 else f'row differs from alone by {apart}'
+    if function is predict and args.get('times'):
+        for line in result if isinstance(result, list) else [result]:
+            if line.scores.shape != (len(line.times), len(line.classes)) or not (0 <= line.scores.min() <= line.scores.max() <= 1):
+                return f'timeline {line}'
+            for event in line.events(): assert 0 <= event.onset < event.offset <= line.seconds + 0.01 and event.score >= 0.5
+        return None
     if function is predict:
         for scores in result if isinstance(result, list) else [result]:
             if not scores or not all(type(v) is float and 0 <= v <= 1 for v in scores.values()): return f'scores {scores}'
@@ -179,7 +188,9 @@ def check(function, args, result):
     clips = list(zip(*result)) if batch else [result]
     for clip, frames, times in clips:
         if any(x.dtype != torch.float32 or not x.isfinite().all() or x.requires_grad for x in (clip, frames, times)): return 'not finite'
-        if frames.ndim != 2 or len(frames) != len(times) or len(clip) % frames.shape[1] or clip.ndim != 1: return 'shapes'
+        several = isinstance(args['layer'], (list, tuple, str))
+        if frames.ndim != 2 + several or len(frames) != len(times) or clip.shape[-1] % frames.shape[-1] or \
+                clip.ndim != 1 + several: return 'shapes'
     if not batch or not isinstance(args['wave'], (list, tuple)) or len(clips) > 4: return None
     for wave, (clip, frames, _) in zip(args['wave'], clips):            # alone it is the same
         alone = embed(**args | dict(wave=[wave]))
