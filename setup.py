@@ -21,6 +21,9 @@ setup(
     python_requires=f">={about['min_python']}",
     packages=find_packages(include=["sslam_nb", "sslam_nb.*"]),
     install_requires=about["requirements"].split(),
-    extras_require={"dev": about["dev_requirements"].split(), "formats": about["formats_requirements"].split()},
+    package_data={"sslam_nb": ["demo/*"]},
+    entry_points={"console_scripts": ["sslam = sslam_nb.use.command_line:main"]},
+    extras_require={name.removesuffix("_requirements"): text.split() for name, text in about.items()
+                    if name.endswith("_requirements")},
     zip_safe=False,
 )

@@ -6,8 +6,9 @@
 __all__ = ['SUFFIXES', 'in_folder', 'find_checkpoint', 'newest_checkpoint']
 
 # %% ../../nbs/training/03_find.ipynb #0c4b07b9
-import os, re
+import os, re, sys
 from difflib import get_close_matches
+from importlib.resources import files as package_files
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -40,20 +41,21 @@ def in_folder(
 
 # %% ../../nbs/training/03_find.ipynb #cbf6c42f
 def find_checkpoint(
-    name:str|Path, # File, run folder, folder of `save_pretrained`, or `owner/name` on the Hub
+    name:str|Path, # File, run folder, folder of `save_pretrained`, 'demo', or `owner/name` on the Hub
     **download,    # Of `snapshot_download`: revision, cache_dir, force_download, local_files_only, token
 )->Path:           # The file
     "The one checkpoint that a name means, downloaded if need be; one error that says what was looked for."
     local, word = project_path(name), os.fspath(name)
     if local.is_file(): return local
     if local.is_dir(): return in_folder(local)
+    if word == 'demo': return _demo()
     looked = f"no checkpoint at {local}"
     beside = [p.name for p in local.parent.iterdir()] if local.parent.is_dir() else []
     if near := get_close_matches(local.name, beside, 3): looked += f" (near it: {', '.join(near)})"
     if word.lower().endswith(SUFFIXES): raise FileNotFoundError(looked)
     looked += ", neither file nor folder"
     if not re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', word):
-        raise FileNotFoundError(f"{looked}; nor is {word!r} the name of a repository on the Hub (owner/name)")
+        raise FileNotFoundError(f"{looked}; nor is {word!r} the name of a repository on the Hub (owner/name), or demo")
     try: folder = _from_hub(word, download)
     except (OSError, ValueError) as error:
         reason = f'{type(error).__name__}: {error}'.splitlines()[0]
@@ -69,6 +71,11 @@ def _from_hub(name:str, download:dict)->Path:
     if not any(Path(folder).glob('*.safetensors')):
         folder = snapshot_download(name, allow_patterns=[f'*{suffix}' for suffix in SUFFIXES], **download)
     return Path(folder)
+def _demo()->Path:
+    "The packaged model, which says what it is."
+    print("demo is a toy that comes with sslam_nb: 2.56-s synthetic soundscapes, width 128; its vectors and scores show "
+          "how things work, not how good SSLAM is", file=sys.stderr)
+    return Path(str(package_files('sslam_nb')/'demo'/'model.safetensors'))
 
 # %% ../../nbs/training/03_find.ipynb #bca80432
 def newest_checkpoint(

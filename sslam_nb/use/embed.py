@@ -75,10 +75,10 @@ def join_columns(
     return joined/count if pool == 'mean' else joined
 
 # %% ../../nbs/use/01_embed.ipynb #45bc7e14
-def _join(parts:list[tuple], cut:Windows, pool:str, size:int)->Embedding:
+def _join(parts:list[tuple], cut:Windows, pool:str, size:int, padding:str)->Embedding:
     "One clip from its windows, each with CLS (..., D) and columns (n_time, ..., D)."
-    real = ((cut.frames + size - 1)//size).tolist()
-    cls, mean = torch.stack([c for c, _ in parts]), torch.stack([x[:k].mean(0) for (_, x), k in zip(parts, real)])
+    heard = [len(x) for _, x in parts] if padding == 'repeat' else ((cut.frames + size - 1)//size).tolist()
+    cls, mean = torch.stack([c for c, _ in parts]), torch.stack([x[:k].mean(0) for (_, x), k in zip(parts, heard)])
     vector = {'cls': cls, 'mean': mean, 'concat': torch.cat([cls, mean], dim=-1)}[pool]
     frames = join_columns([x for _, x in parts], cut, size)
     clip = torch.einsum('w,w...->...', cut.frames/cut.frames.sum(), vector)
@@ -109,7 +109,7 @@ def embed(
         x = layer_tokens(encoder, log_mel, layer)
         return x[:, 0], x[:, 1:].unflatten(1, (-1, encoder.n_mel_patches)).mean(2)
     with evaluating(encoder): parts = run_windows(run, cut, batch_size, encoder.cls_token)
-    found = [_join(part, clip, pool, size) for part, clip in zip(parts, cut)]
+    found = [_join(part, clip, pool, size, padding) for part, clip in zip(parts, cut)]
     if not all(clip.clip.isfinite().all() and clip.frames.isfinite().all() for clip in found):
         raise ValueError("model: it gives NaN or infinity for samples that are in order; its weights are spoilt")
     if not many: return found[0]
