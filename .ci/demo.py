@@ -16,7 +16,7 @@ from torch.nn.functional import layer_norm
 from sslam_nb import Classifier, SoundscapeDataset, load_checkpoint
 from sslam_nb.core import atomic_path, git_commit, project_root, set_seed
 from sslam_nb.evaluation.frozen import ProbeData
-from sslam_nb.evaluation.metrics import summary
+from sslam_nb.evaluation.metrics import Scored, summary
 from sslam_nb.reports.results import hardware, make_record, write_record
 from sslam_nb.training.weights import read_header, save_classifier
 
@@ -70,7 +70,9 @@ def main(checkpoint="runs/stage2"):
     test = ProbeData(held_out, cfg)
     model = model.half().float()                           # what is stored is what is tested
     with torch.no_grad(): scores = torch.cat([model(part) for part in test.log_mel.split(64)])
-    found = summary(scores.numpy(), test.target.numpy())
+    scored = Scored(model.classes)
+    scored.add(scores, test.target, [str(i) for i in range(len(scores))])
+    found = summary(scored)
     folder = project_root()/"sslam_nb/demo"
     folder.mkdir(exist_ok=True)
     trained = sslam.provenance.get("commit")
