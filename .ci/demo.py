@@ -53,7 +53,7 @@ def fit_head(model, data):
     width = model.encoder.cfg.width
     features = layer_norm(torch.from_numpy(data.features(model.encoder)[:, width:]), (width,), eps=1e-6).numpy()
     scale = StandardScaler().fit(features)
-    fit = OneVsRestClassifier(LogisticRegression(C=1.0, max_iter=500)).fit(scale.transform(features), data.target.numpy())
+    fit = OneVsRestClassifier(LogisticRegression(C=0.02, max_iter=500)).fit(scale.transform(features), data.target.numpy())
     weight = torch.tensor([one.coef_[0] for one in fit.estimators_]) / torch.from_numpy(scale.scale_)
     bias = torch.tensor([one.intercept_[0] for one in fit.estimators_]) - weight @ torch.from_numpy(scale.mean_)
     with torch.no_grad(): model.head.weight.copy_(weight); model.head.bias.copy_(bias)
