@@ -161,7 +161,7 @@ def save_state(
             sync(beside)
             if final.exists(): shutil.rmtree(final)
             beside.replace(final)
-            sync(folder/'state')
+            sync(folder/'state', inside=False)
             read_state(final)
             for old in saved_states(folder)[keep:]: shutil.rmtree(old)
     except (OSError, RuntimeError, SafetensorError) as error:   # a full disk, in the words of three libraries

@@ -69,13 +69,11 @@ def _audio_files(inputs:list[str], account)->list[tuple[str, Path]]:
 
 # %% ../../nbs/use/10_command_line.ipynb #7de76315
 @contextmanager
-def _csv_rows(output:str, out, overwrite:bool=False):
+def _csv_rows(output:str, out):
     "Yields a function that writes a row to a file, which gets its name when it is whole, or to standard output."
     def write(*row): csv.writer(file, lineterminator='\n').writerow(row); file.flush()
     if output == '-': file = out; yield write; return
     path, part = _here(output), _here(output + '.part')
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists; choose another output, or --overwrite replaces it")
     with open(part, 'w', encoding='utf-8', newline='') as file:
         try: yield write
         except BaseException: print(f'what was found until then is in {part}'); raise
@@ -98,10 +96,11 @@ def _predict(args, out):
     account = Account('predict')
     files = _audio_files(args.inputs, account)
     if not files: raise ValueError(f"no audio in or below {', '.join(args.inputs)}")
+    if args.output != '-' and _here(args.output).exists() and not args.overwrite:
+        raise FileExistsError(f"{args.output} exists; choose another output, or --overwrite replaces it")
     classifier = _model(args, labels=True)
-    bar = progress(len(files), description='predict', disable=args.output == '-' and out.isatty())
-    bar.unit = 'file'
-    with bar, _csv_rows(args.output, out, args.overwrite) as write:
+    bar = progress(len(files), 0, 'predict', args.output == '-' and out.isatty(), 'file')
+    with bar, _csv_rows(args.output, out) as write:
         write('file', 'onset', 'offset', 'label', 'score')
         for name, path in files:
             try:
@@ -109,8 +108,8 @@ def _predict(args, out):
                 account.used += 1
             except BadClip as error: account.leave(error.args[1], printable(name))
             bar.update()
-    _tell(account.check())
-    if not account.used: raise ValueError(f"none of {len(files)} files can be used")
+        _tell(account.check())
+        if not account.used: raise ValueError(f"none of {len(files)} files can be used")
 
 # %% ../../nbs/use/10_command_line.ipynb #a02ce3fd
 def _find_project()->Path:

@@ -37,8 +37,8 @@ def differences(
     files = {'new': [name for name in new if name not in old], 'gone': [name for name in old if name not in new],
              'of another size': [name for name in new if name in old and new[name] != old[name]]}
     words = [f"{len(names)} files {what} ({printable(names[0])})" for what, names in files.items() if names]
-    rest = lambda identity: {name: value for name, value in identity.items() if name != 'files'}
-    return words + changed_values(rest(now), rest(saved))
+    both = dict.fromkeys(now) | saved                           # a setting that only one of them has counts
+    return words + changed_values(now, {name: value for name, value in both.items() if name != 'files'})
 
 def read_part(
     path:Path,      # OUT.parts/NUMBER.npz
@@ -164,7 +164,7 @@ def check_output(
 def _identity(plan:Plan, files:list[str])->dict:
     "What the rows of a folder depend on, JSON values by name."
     how = {name: str(value) for name, value in plan.how.items() if name not in ('batch_size', 'spectrogram')}
-    layer = plan.how.get('layer')
+    layer = plan.how['layer']
     how |= dict(layer=len(plan.encoder.blocks) - 1 if layer is None else int(layer), window=plan.window, hop=plan.hop,
                 frames=plan.frames, weights=weights_hash(plan.encoder))
     size = lambda path: path.stat().st_size if path.exists() else -1
@@ -233,8 +233,7 @@ def embed_folder(
     with owning(folder), stop_requests() as came:
         parts, start = Parts(folder, _identity(plan, files), overwrite), time.monotonic()
         if done := len(parts.rows): say(f'{done} of {len(files)} files were done; going on')
-        with progress(len(files), done, 'embed', quiet) as bar:
-            bar.unit = 'file'
+        with progress(len(files), done, 'embed', quiet, 'file') as bar:
             _embed_rest(plan, parts, batch_size, workers, came, bar)
         n, seconds = len(parts.rows), time.monotonic() - start
         if n < len(files): raise Stopped(came[0], n, len(files), 'file', 'run the same again to go on')

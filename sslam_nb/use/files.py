@@ -47,18 +47,21 @@ class Plan:
         model:nn.Module,   # As for `embed`
         root:Path,         # The folder
         frames:bool=False, # One row per patch column instead of one per file
+        pool:str='cls',    # As for `embed`
+        layer:int=None,    # One block
         stretch:float=600, # Longest stretch [s]
-        **how,             # Arguments of `embed`
+        **how,             # Other arguments of `embed`
     ):
+        how |= dict(pool=pool, layer=layer)
         self.model, self.root, self.frames, self.how = model, root, frames, how
         self.encoder, cfg, length, hop = input_of(model, *(how.get(n) for n in ('window', 'hop', 'spectrogram')))
         self.cfg, self.rate, self.column = cfg, cfg.sample_rate, self.encoder.cfg.patch_size/100
         self.window, self.hop = length/100, hop/100
         self.seconds = max(1, round(stretch/self.window))*self.window
-        if frames and how.get('pool', 'cls') != 'cls':
-            raise ValueError(f"pool={how['pool']!r} makes one vector of a file; with frames=True leave it out")
+        if frames and pool != 'cls':
+            raise ValueError(f"pool={pool!r} makes one vector of a file; with frames=True leave it out")
         silence = embed(model, torch.zeros(self.rate), self.rate, **how)      # a wrong setting is an error here
-        if silence.clip.ndim != 1: raise ValueError(f"layer={how['layer']!r}: give one layer, a whole number")
+        if silence.clip.ndim != 1: raise ValueError(f"layer={layer!r}: give one layer, a whole number")
         self.width = silence.frames.shape[1] if frames else len(silence.clip)
 
     def read(self, file:str, span:tuple[int, int])->Tensor:
