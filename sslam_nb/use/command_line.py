@@ -79,21 +79,23 @@ def _csv_rows(output:str, out):
         except BaseException: print(f'what was found until then is in {part}'); raise
     os.replace(part, path)
 
-def _score(write, args, classifier, path:Path, name:str):
-    "Rows of one file; `BadClip` if it cannot be read."
+def _score(write, args, classifier, path:Path, name:str)->int:
+    "Write the rows of one file, and count them; `BadClip` if it cannot be read."
     from sslam_nb.data.clips import printable, read_window, scan
     rate, [(_, frames)] = scan(path, 1e6)
     wave, rate = read_window(path.parent, path.name, 0, frames)
     options = dict(window=args.window, hop=args.hop, batch_size=args.batch_size, activation=args.activation)
-    for event in _timeline(classifier, wave, rate, **options).events(args.threshold):
+    events = _timeline(classifier, wave, rate, **options).events(args.threshold)
+    for event in events:
         write(printable(name), f'{event.onset:.3f}', f'{event.offset:.3f}', event.label, f'{event.score:.4f}')
+    return len(events)
 
 # %% ../../nbs/use/10_command_line.ipynb #4c4e67a7
 def _predict(args, out):
     from sslam_nb.core import progress
     from sslam_nb.data.account import Account
     from sslam_nb.data.clips import BadClip, printable
-    account = Account('predict')
+    account, silent = Account('predict'), 0
     files = _audio_files(args.inputs, account)
     if not files: raise ValueError(f"no audio in or below {', '.join(args.inputs)}")
     if args.output != '-' and _here(args.output).exists() and not args.overwrite:
@@ -104,10 +106,11 @@ def _predict(args, out):
         write('file', 'onset', 'offset', 'label', 'score')
         for name, path in files:
             try:
-                _score(write, args, classifier, path, name)
+                silent += not _score(write, args, classifier, path, name)
                 account.used += 1
             except BadClip as error: account.leave(error.args[1], printable(name))
             bar.update()
+        if silent: account.notes.append(f'{silent} of those used have no label that reaches {args.threshold}')
         _tell(account.check())
         if not account.used: raise ValueError(f"none of {len(files)} files can be used")
 
@@ -185,11 +188,11 @@ tiny one, and far less on a GPU (--batch-size 64).'''
 
 PREDICT = '''Write what sounds in recordings, and when.
 
-  sslam predict street.wav -m runs/finetune
+  sslam predict street.wav -m demo
   sslam predict recordings -m runs/finetune -o events.csv --threshold 0.3
   sslam predict recordings -m runs/finetune | grep siren
 
-CHECKPOINT must be a fine-tuned one (sslam finetune makes it): a pre-trained one knows no labels. Out comes a csv,
+CHECKPOINT must be a fine-tuned one, as sslam finetune makes it; a pre-trained one knows no labels. Out comes a csv,
 with a row for each stretch in which a class reaches the threshold: file, onset and offset [s], label, and the largest
 score in the stretch. It goes to standard output, or with -o to a file. As windows overlap, it takes about four
 times as long as sslam embed.'''
