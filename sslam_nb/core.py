@@ -105,11 +105,12 @@ def import_extra(
 
 # %% ../nbs/00_core.ipynb #d496156e
 def sync(
-    path:str|Path, # A file or a folder with all that is in it
+    path:str|Path, # A file or a folder
+    inside:bool=True, # With all that is in the folder; False: the names alone, as after a renaming
 ):
     "Have the disk write down what the system still holds in memory (POSIX fsync)."
     path = Path(path)
-    for inner in sorted(path.iterdir()) if path.is_dir() else (): sync(inner)
+    for inner in sorted(path.iterdir()) if inside and path.is_dir() else (): sync(inner)
     handle = os.open(path, os.O_RDONLY)
     try: os.fsync(handle)
     except OSError as error:
@@ -128,7 +129,7 @@ def atomic_path(
         if beside.is_file(): beside.chmod(0o666 & ~_umask())             # some libraries write 0600
         sync(beside)
         os.replace(beside, path)
-        sync(path.parent)
+        sync(path.parent, inside=False)
     except OSError as error:
         raise OSError(f"could not write {path} ({error.strerror or error}); free some space or choose "
                       "another run_name; what was there before is untouched") from error
@@ -167,8 +168,9 @@ def progress(
     initial:int=0,   # Steps already done, e.g. before a resume
     description:str='', # Shown in front
     disable:bool=False, # True on all processes but the first
+    unit:str='step',    # What is counted
 )->tqdm:             # A bar; call `update` and `set_postfix`
     "A text progress bar: ten updates a second in a terminal, one in five seconds elsewhere."
     stream, interval = (sys.stderr, 0.1) if sys.stderr.isatty() else (sys.stdout, 5)
     return tqdm(total=total, initial=initial, desc=description, disable=disable, mininterval=interval,
-                ncols=110, unit='step', file=stream)
+                ncols=110, unit=unit, file=stream)

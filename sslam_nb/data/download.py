@@ -151,7 +151,7 @@ def download(
     finally: part.with_suffix('.part.version').unlink(missing_ok=True)
     sync(part)
     part.replace(final)
-    sync(final.parent)
+    sync(final.parent, inside=False)
     return final
 
 # %% ../../nbs/data/16_download.ipynb #d6e7d525

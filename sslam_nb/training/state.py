@@ -77,7 +77,7 @@ def owning(
         except OSError:
             lock.seek(0)
             holder = lock.read().strip() or 'another process'
-            raise RuntimeError(f"{folder} is in use by {holder}; wait for it, or choose another run_name") from None
+            raise RuntimeError(f"{folder} is in use by {holder}; wait for it, or choose another name") from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         lock.flush()
@@ -161,7 +161,7 @@ def save_state(
             sync(beside)
             if final.exists(): shutil.rmtree(final)
             beside.replace(final)
-            sync(folder/'state')
+            sync(folder/'state', inside=False)
             read_state(final)
             for old in saved_states(folder)[keep:]: shutil.rmtree(old)
     except (OSError, RuntimeError, SafetensorError) as error:   # a full disk, in the words of three libraries
@@ -194,10 +194,10 @@ def load_state(
 # %% ../../nbs/training/07_state.ipynb #96240d28
 class Stopped(SystemExit):
     "A run that was told to stop and has saved its state; its code is 128 + the number of the signal (ours)."
-    def __init__(self, number:int, step:int, total:int):
+    def __init__(self, number:int, step:int, total:int, unit:str='step', remedy:str='run again with resume=True'):
         super().__init__(128 + number)
-        self.said = (f'stopped by {signal.Signals(number).name} after step {step} of {total}; all of it is saved: '
-                     'run again with resume=True')
+        self.said = (f'stopped by {signal.Signals(number).name} after {unit} {step} of {total}; all of it is saved: '
+                     f'{remedy}')
         print(self.said)
     def __str__(self): return self.said
     def _render_traceback_(self): return [self.said]            # what JupyterLab shows in place of a traceback
