@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..training.checkpoints import load_checkpoint
 from .embed import input_of
-from .hear import wave_frames
+from .hear import check_passes, wave_frames
 
 # %% ../../nbs/use/06_xares.ipynb #da73568b
 class SSLAMEncoder(nn.Module):
@@ -27,9 +27,10 @@ class SSLAMEncoder(nn.Module):
         super().__init__()
         self.model = load_checkpoint(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         encoder, cfg, *_ = input_of(self.model)
-        self.passes, self.options = passes, dict(layer=layer, batch_size=batch_size)
+        self.passes = check_passes(passes, self.model, cfg.sample_rate)
+        self.options = dict(layer=layer, batch_size=batch_size)
         self.sampling_rate, self.output_dim = cfg.sample_rate, encoder.cfg.width
-        self.hop_size_in_ms = 10*encoder.cfg.patch_size/passes
+        self.hop_size_in_ms = 10*encoder.cfg.patch_size/self.passes
 
     def forward(self,
         audio:Tensor, # Mono clips of one length (B, n), or one clip (n,), in [-1, 1]
