@@ -14,7 +14,8 @@ def validate():
         tensorflow = types.ModuleType('tensorflow')
         tensorflow.Module = type('Module', (), {})
         patch.setitem(sys.modules, 'tensorflow', tensorflow)
-        return pytest.importorskip('hearvalidator.validate', reason='pip install --no-deps hearvalidator; it asks for tensorflow, which is not needed')
+        return pytest.importorskip('hearvalidator.validate',
+                                   reason='pip install --no-deps hearvalidator (it asks for tensorflow, not needed here)')
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):

@@ -7,7 +7,7 @@ from sslam_nb import SSLAM, embed, preset
 from sslam_nb.core import import_torchaudio
 from sslam_nb.use.maeb import MaebModel
 
-import_torchaudio()                      # transformers, which mteb loads, imports it, also where its extension cannot load
+import_torchaudio()               # transformers, which mteb loads, imports it even where its extension cannot load
 mteb = pytest.importorskip('mteb', reason="pip install 'sslam_nb[maeb]'")
 datasets = pytest.importorskip('datasets', reason="pip install 'sslam_nb[maeb]'")
 
@@ -20,7 +20,7 @@ def torchcodec_loads():
 def audio_columns(request, monkeypatch):
     "The made-up recordings as they are made, dictionaries of array and sampling_rate; or through torchcodec."
     if request.param == 'torchcodec':
-        if not torchcodec_loads(): pytest.skip('torchcodec cannot be loaded here (it needs FFmpeg, and torch of its kind)')
+        if not torchcodec_loads(): pytest.skip('torchcodec cannot be loaded here (it needs FFmpeg and its torch)')
         return
     for kind in (datasets.Dataset, datasets.DatasetDict):
         cast = kind.cast_column
@@ -39,7 +39,8 @@ def encode(maeb, *items, **about):
 def parity(model, wave):
     "Largest difference between what MAEB gets and `embed`."
     expected = embed(model, wave, 16_000).clip
-    return (encode(MaebModel(model), dict(array=np.asarray(wave), sampling_rate=16_000))[0] - expected).abs().max().item()
+    found = encode(MaebModel(model), dict(array=np.asarray(wave), sampling_rate=16_000))[0]
+    return (found - expected).abs().max().item()
 
 def test_mock_run(model, audio_columns):
     "Every audio-only task of its grid is run, and none fails."
