@@ -10,7 +10,7 @@ __all__ = ['LONGEST', 'kaldi_log_mel', 'fit_frames', 'normalize', 'resample', 'b
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from math import ceil, gcd, pi, sqrt
+from math import ceil, gcd, log, pi, sqrt
 from numbers import Real
 
 import numpy as np
@@ -95,11 +95,13 @@ def resample(
 @lru_cache(maxsize=8)
 def _window_and_mel(sample_rate:int, n_mels:int, device:torch.device)->tuple[Tensor, Tensor]:
     "Symmetric Hann window (400,) and mel triangles (257, F) on a device, as in Kaldi."
-    import_torchaudio()
-    from torchaudio.compliance import kaldi
     frame = sample_rate//40
     n_fft = 1 << (frame - 1).bit_length()
-    mel, _ = kaldi.get_mel_banks(n_mels, n_fft, float(sample_rate), 20.0, 0.0, 100.0, -500.0, 1.0)
+    low, high = (1127*log(1 + hz/700) for hz in (20, sample_rate/2))
+    corner = low + torch.arange(n_mels + 2)[:, None]*((high - low)/(n_mels + 1))
+    left, center, right = corner[:-2], corner[1:-1], corner[2:]
+    bins = 1127*(1 + torch.arange(n_fft//2)*(sample_rate/n_fft)/700).log()
+    mel = torch.minimum((bins - left)/(center - left), (right - bins)/(right - center)).clamp(min=0)
     return torch.hann_window(frame, periodic=False).to(device), F.pad(mel, (0, 1)).T.contiguous().to(device)
 
 def batch_log_mel(
