@@ -80,7 +80,7 @@ class DropPath(nn.Module):
     )->Tensor:    # (B, S, D); zero for dropped clips, others divided by 1 - rate
         "The identity in evaluation and at rate 0."
         if not self.training or self.rate == 0: return x
-        keep = torch.rand(len(x), 1, 1, device=x.device) >= self.rate
+        keep = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.rate
         return x*keep/(1 - self.rate)
 
 # %% ../nbs/05_encoder.ipynb #ad7d84c5
@@ -171,7 +171,7 @@ class AudioViT(nn.Module):
         n_blocks:int=None, # Stop after so many; None: run all
     )->Encoded:            # Tokens (B, 1 + K, D) and feed-forward outputs
         "Prepend CLS, normalise, run the blocks."
-        x = self.norm(torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1))
+        x = self.norm(torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1))
         ffn = []
         for block in self.blocks[:n_blocks]:
             x, h = block(x)
