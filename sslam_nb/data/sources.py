@@ -19,8 +19,9 @@ from torch.utils.data import Dataset
 from ..core import progress
 from .account import Account, Accounted, narrowed
 from .clip_table import ClipTable
-from .clips import BadClip, Clip, doubtful_length, fingerprint, fit_wave, printable, read_window, scan
-from .folder import FORMATS, list_folder, read_notes
+from .clips import (BadClip, Clip, doubtful_length, fingerprint, fit_wave, printable, read_audio,
+                                 read_window, scan)
+from .folder import FORMATS, Notes, list_folder, read_notes
 from ..spectrogram import LogMel, fit_frames, normalize, resample
 
 # %% ../../nbs/data/10_sources.ipynb #e14d522d
@@ -84,13 +85,15 @@ def _read_headers(folder, files:list[str], clip_seconds:float, bar=None)->tuple[
     spans, prints = array('q'), []
     for file in files:
         if bar: bar.update()
-        try: rate, found = scan(folder.root/file, clip_seconds)
+        try:
+            audio = folder.audio(file)
+            rate, found = scan(audio, clip_seconds, file)
         except BadClip as error:
             folder.bad.append(f'{printable(file)}: {error.args[1]}')
             folder.account.leave(error.args[1], printable(file)); continue
         for start, frames in found: spans.extend((len(folder.files), start, frames, rate))
-        folder.files.append(file); prints.append(fingerprint(folder.root/file))
-        if doubt := doubtful_length(folder.root/file): folder.account.notes.append(f'{printable(file)} is {doubt}')
+        folder.files.append(file); prints.append(fingerprint(audio))
+        if doubt := doubtful_length(audio, file): folder.account.notes.append(f'{printable(file)} is {doubt}')
     return np.frombuffer(spans, np.int64).reshape(-1, 4), prints
 
 # %% ../../nbs/data/10_sources.ipynb #60b028c5
@@ -125,24 +128,33 @@ class AudioFolder(Accounted):
         separator:str=None,       # Between labels in a cell; None: by the rule of chapter `data.tables`
         encoding:str=None,        # Of the tables; None: UTF-8 or UTF-16
     ):
-        self.root, self.sample_rate = Path(root).expanduser().resolve(), sample_rate
-        self.name, listing = self.root.name, list_folder(self.root)
+        self.root = Path(root).expanduser().resolve()
+        listing = list_folder(self.root)
         if not listing.audio: raise ValueError(_no_audio(self.root, listing.odd))
         notes = read_notes(self.root, listing.audio, labels, separator, encoding, listing)
+        self._take(self.root.name, listing.audio, notes, sample_rate, clip_seconds, max_bad, listing.odd)
+
+    def _take(self, name:str, files:list[str], notes:Notes, sample_rate:int, clip_seconds:float, max_bad:int,
+              odd:dict={}, classes:tuple=()):
+        "Read every header; keep what can be used."
+        self.name, self.sample_rate, self.bad, self.files = name, sample_rate, list(notes.missing), []
         self.labels, self.parts, self.labels_from = notes.labels, notes.parts, notes.origin
-        self.account = Account(printable(self.name), labels_from=notes.origin, split_from=notes.split_from,
+        self.account = Account(printable(name), labels_from=notes.origin, split_from=notes.split_from,
                                tables=notes.tables, notes=notes.notes + notes.missing)
-        for reason, names in listing.odd.items(): self.account.leave(reason, *map(printable, names))
-        self.bad, self.files = list(notes.missing), []
-        with progress(len(listing.audio), description='scan', disable=len(listing.audio) < 2000) as bar:
-            self.spans, prints = _read_headers(self, listing.audio, clip_seconds, bar)   # file, start, length, rate
-        _refuse(self, len(listing.audio), max_bad)
-        self.classes = tuple(sorted({label for file in self.files for label in self.labels.get(file, ())}))
+        for reason, names in odd.items(): self.account.leave(reason, *map(printable, names))
+        with progress(len(files), description='scan', disable=len(files) < 2000) as bar:
+            self.spans, prints = _read_headers(self, files, clip_seconds, bar)   # file, start, length, rate
+        _refuse(self, len(files), max_bad)
+        self.classes = classes or tuple(sorted({c for file in self.files for c in self.labels.get(file, ())}))
         told = '\n'.join(f'{file} {mark} {self.labels.get(file, ())}' for file, mark in zip(self.files, prints))
         self.checksum = hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
         self.recordings = same_recording(self.files, prints, notes.groups)
         self.sides = _sides(self)
-        _complete(self, len(listing.audio) + sum(map(len, listing.odd.values())))
+        _complete(self, len(files) + sum(map(len, odd.values())))
+
+    def audio(self, file:str)->Path:
+        "Where a file is read from."
+        return self.root/file
 
     def __len__(self): return len(self.spans)
 
@@ -150,7 +162,7 @@ class AudioFolder(Accounted):
         k, start, frames, rate = self.spans[i].tolist()
         first = start == 0 and (i + 1 == len(self) or self.spans[i + 1][0] != k)    # and the only one
         file, clip_id = self.files[k], printable(self.files[k]) + ('' if first else f'@{start/rate:g}')
-        wave, rate = read_window(self.root, file, start, frames)
+        wave, rate = read_audio(self.audio(file), file, start, frames)
         wave = resample(torch.from_numpy(wave), rate, self.sample_rate).numpy()
         return Clip(wave, self.sample_rate, self.labels.get(file, ()), clip_id)
 
