@@ -165,7 +165,7 @@ class PretrainConfig:
     stage:str = 'stage2'        # stage1 (unmixed audio) or stage2 (mixtures), Section 3.3
     size:str = 'paper'          # paper, small or tiny
     variant:str = 'SSLAM'       # MB-UA, MB-PMA, MB-UA-PMA or SSLAM, Section 4.3
-    data:str = 'soundscapes'    # 'soundscapes' (embedded) or a folder of audio
+    data:str = 'soundscapes'    # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
     dataset:str = None          # Name in data.registry of what lies in `data`; None: any folder
     labels:str = None           # Column of the labels in a folder's tables; None looks for the usual names
@@ -300,7 +300,7 @@ _TINY_STAGE = {'stage1': dict(epochs=6, global_top_k_unmixed=3), 'stage2': dict(
 def preset(
     stage:str='stage2', # stage1 or stage2
     size:str='paper',   # paper, small or tiny
-    data:str='soundscapes', # 'soundscapes' (embedded) or a folder of audio
+    data:str='soundscapes', # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
 )->PretrainConfig:      # The recipe at that size
     "A stage's recipe at a size, with the data's mean and std (Table 7 at `paper`)."
     cfg = PretrainConfig(stage=stage, data=data)
