@@ -183,6 +183,7 @@ class PretrainConfig:
     probe_clips:tuple = (1000, 1000) # Soundscapes that fit and that test the linear probe
     max_bad:int = 10            # Unreadable files that are skipped before the run stops
     log_every:int = 100         # Steps between two rows of the metrics
+    log_with:str = 'auto'       # Trackers: auto (TensorBoard where installed), none, or names with commas
     save_every:int = 5000       # Steps between two resumable checkpoints
     save_minutes:float = 30.0   # Or minutes, whichever comes first
     keep_states:int = 2         # Resumable checkpoints that stay

@@ -66,6 +66,7 @@ class DownstreamConfig:
     workers:int = 8              # Loader processes
     max_bad:int = 10             # Unreadable files that are skipped before the run stops
     log_every:int = 100          # Steps between two rows of the curve
+    log_with:str = 'auto'        # Trackers: auto (TensorBoard where installed), none, or names with commas
     save_every:int = 5000        # Steps between two resumable states
     save_minutes:float = 30.0    # Or minutes, whichever comes first
     augment:AugmentConfig = field(default_factory=AugmentConfig)

@@ -25,6 +25,7 @@ from .results import make_record, read_records, records_table, write_record
 from .runs import named, read_parameters, take_options
 from ..training.checkpoints import load_checkpoint
 from ..training.find import newest_checkpoint
+from ..training.tracking import tracker_names
 
 # %% ../../nbs/reports/04_judging.ipynb #de1d6598
 class TaskOptions(NamedTuple):
@@ -61,6 +62,7 @@ def configure_task(
     given = read_parameters(namespace, DownstreamConfig, TaskOptions, Switches)
     options, switches = take_options(given, TaskOptions), take_options(given, Switches)
     options = named(options, dict(finetune='finetune', linear='linear_eval')[task])
+    tracker_names(given.get('log_with') or 'auto')             # an unknown one is said now
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
     size = given.pop('size', None) or 'tiny'
     dataset = dataset_name(given.pop('dataset', None) or 'soundscapes')
