@@ -165,7 +165,7 @@ class PretrainConfig:
     stage:str = 'stage2'        # stage1 (unmixed audio) or stage2 (mixtures), Section 3.3
     size:str = 'paper'          # paper, small or tiny
     variant:str = 'SSLAM'       # MB-UA, MB-PMA, MB-UA-PMA or SSLAM, Section 4.3
-    data:str = 'soundscapes'    # 'soundscapes' (embedded) or a folder of audio
+    data:str = 'soundscapes'    # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
     dataset:str = None          # Name in data.registry of what lies in `data`; None: any folder
     labels:str = None           # Column of the labels in a folder's tables; None looks for the usual names
@@ -183,6 +183,7 @@ class PretrainConfig:
     probe_clips:tuple = (1000, 1000) # Soundscapes that fit and that test the linear probe
     max_bad:int = 10            # Unreadable files that are skipped before the run stops
     log_every:int = 100         # Steps between two rows of the metrics
+    log_with:str = 'auto'       # Trackers: auto (TensorBoard where installed), none, or names with commas
     save_every:int = 5000       # Steps between two resumable checkpoints
     save_minutes:float = 30.0   # Or minutes, whichever comes first
     keep_states:int = 2         # Resumable checkpoints that stay
@@ -300,7 +301,7 @@ _TINY_STAGE = {'stage1': dict(epochs=6, global_top_k_unmixed=3), 'stage2': dict(
 def preset(
     stage:str='stage2', # stage1 or stage2
     size:str='paper',   # paper, small or tiny
-    data:str='soundscapes', # 'soundscapes' (embedded) or a folder of audio
+    data:str='soundscapes', # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
 )->PretrainConfig:      # The recipe at that size
     "A stage's recipe at a size, with the data's mean and std (Table 7 at `paper`)."
     cfg = PretrainConfig(stage=stage, data=data)

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['DEGREES', 'FORMATS', 'UNREAD', 'LOUDEST', 'SoundEvent', 'Clip', 'polyphony', 'degree_name', 'BadClip', 'printable',
-           'can_decode', 'decode', 'windows', 'check_range', 'scan', 'read_window', 'fingerprint', 'doubtful_length',
-           'clip_seconds', 'fit_wave']
+           'can_decode', 'decode', 'windows', 'check_range', 'scan', 'read_audio', 'read_window', 'fingerprint',
+           'doubtful_length', 'clip_seconds', 'fit_wave']
 
 # %% ../../nbs/data/00_clips.ipynb #8ea17aa0
 import hashlib, math, os, struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -75,12 +76,15 @@ def printable(
     "A file's name as it can be printed and stored (ours)."
     return name.encode('utf-8', 'backslashreplace').decode()
 
-def _reason(error:soundfile.SoundFileError, path:str|Path)->str:
+def _reason(error:soundfile.SoundFileError, audio)->str:
     "What soundfile says, without the path, and put right where it is misleading."
-    if not os.path.exists(path): return 'cannot be opened (gone, or a link to nothing)'
-    if not os.access(path, os.R_OK) or getattr(error, 'code', None) == 2: return 'cannot be opened (no permission)'
+    if _is_path(audio) and not os.path.exists(audio): return 'cannot be opened (gone, or a link to nothing)'
+    if _is_path(audio) and (not os.access(audio, os.R_OK) or getattr(error, 'code', None) == 2):
+        return 'cannot be opened (no permission)'
     text = getattr(error, 'error_string', str(error)).strip(' .')
     return 'is no audio that can be read (Format not recognised)' if 'does not exist' in text else text
+
+def _is_path(audio)->bool: return isinstance(audio, (str, bytes, os.PathLike))
 
 # %% ../../nbs/data/00_clips.ipynb #0cac303a
 FORMATS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3',
@@ -97,7 +101,7 @@ def can_decode(
 # %% ../../nbs/data/00_clips.ipynb #a449ab9e
 @lru_cache(maxsize=1)
 def decode(
-    path:str, # A file in one of the formats UNREAD
+    path:str|BinaryIO, # A file in one of the formats UNREAD, by its path or open
 )->tuple[np.ndarray, int]: # Mono wave (n,) float32, and its sample rate [Hz]
     "The whole sound of a file that libsndfile cannot read; the last one is kept, for its next window (PyAV)."
     import av
@@ -108,7 +112,7 @@ def decode(
                 pieces += [part.to_ndarray()[0] for part in to_mono.resample(frame)]
             rate = container.streams.audio[0].rate
     except (av.FFmpegError, IndexError, ValueError) as error:
-        raise BadClip(path, f'PyAV cannot read it ({type(error).__name__})') from None
+        raise BadClip(str(path), f'PyAV cannot read it ({type(error).__name__})') from None
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32), rate
 
 # %% ../../nbs/data/00_clips.ipynb #65444f0d
@@ -135,29 +139,72 @@ def check_range(
         raise BadClip(name, f'samples reach {peak:.0f} and not [-1, 1], like 16-bit integers; divide by 32768')
 
 # %% ../../nbs/data/00_clips.ipynb #e5c46561
+@contextmanager
+def _opened(audio:Path|BinaryIO):
+    "An audio file to read bytes from, at its start; one that was open stays open."
+    if _is_path(audio):
+        with open(audio, 'rb') as file: yield file
+    else: audio.seek(0); yield audio
+
+def _for_soundfile(audio:Path|BinaryIO):
+    "The path in bytes, or the open file at its start."
+    if _is_path(audio): return os.fsencode(audio)
+    audio.seek(0)
+    return audio
+
 def scan(
-    path:Path,          # Audio file
-    clip_seconds:float, # Longest clip [s]
+    audio:Path|BinaryIO, # Audio file: its path, or the file itself, open
+    clip_seconds:float,  # Longest clip [s]
+    name:str=None,       # Of an open file, with its suffix; None: the path
 )->tuple[int, list[tuple[int, int]]]: # Sample rate [Hz], and the windows
     "The clips that a file holds, from its header; `BadClip` if there are none (ours)."
-    if path.suffix.lower() in UNREAD:
-        wave, rate = decode(str(path))
-        if len(wave) < rate/40: raise BadClip(str(path), 'shorter than one 25-ms frame')
+    name = name or str(audio)
+    if name.lower().endswith(UNREAD):
+        wave, rate = decode(str(audio) if _is_path(audio) else audio)
+        if len(wave) < rate/40: raise BadClip(name, 'shorter than one 25-ms frame')
         return rate, windows(len(wave), rate, clip_seconds)
-    try: info = soundfile.info(os.fsencode(path))
-    except soundfile.SoundFileError as error: raise BadClip(str(path), _reason(error, path)) from None
-    if info.duration > 1e6: raise BadClip(str(path), 'its header was never finished')  # a recorded stream
+    try: info = soundfile.info(_for_soundfile(audio))
+    except soundfile.SoundFileError as error: raise BadClip(name, _reason(error, audio)) from None
+    if info.duration > 1e6: raise BadClip(name, 'its header was never finished')       # a recorded stream
     if info.frames < info.samplerate/40:
-        size = os.path.getsize(path)
-        if size > 4096: raise BadClip(str(path), f'its header tells of {info.frames} samples, but it has {size} bytes; '
-                                                 'the recorder was stopped, a sound editor can repair the header')
-        raise BadClip(str(path), 'shorter than one 25-ms frame')
+        with _opened(audio) as file: size = file.seek(0, os.SEEK_END)
+        if size > 4096: raise BadClip(name, f'its header tells of {info.frames} samples, but it has {size} bytes; '
+                                            'the recorder was stopped, a sound editor can repair the header')
+        raise BadClip(name, 'shorter than one 25-ms frame')
     if info.subtype in ('FLOAT', 'DOUBLE'):                                            # whole numbers cannot overshoot
-        start = soundfile.read(os.fsencode(path), info.samplerate, dtype='float32')[0]
-        check_range(start[np.isfinite(start)], str(path))
+        start = soundfile.read(_for_soundfile(audio), info.samplerate, dtype='float32')[0]
+        check_range(start[np.isfinite(start)], name)
     return info.samplerate, windows(info.frames, info.samplerate, clip_seconds)
 
 # %% ../../nbs/data/00_clips.ipynb #7339d98f
+def read_audio(
+    audio:Path|BinaryIO, # Audio file: its path, or the file itself, open
+    name:str,         # For messages, with its suffix
+    start:int=0,      # First sample
+    frames:int=None,  # Number of samples; None: as many as `seconds` hold
+    seconds:float=10.24, # Where `frames` is not given [s]
+)->tuple[np.ndarray, int]: # Mono wave (n,) float32, and its sample rate [Hz]
+    "Read a part of a file and average its channels; `BadClip` if that cannot be done (ours)."
+    if name.lower().endswith(UNREAD):
+        try: wave, rate = decode(os.fspath(audio) if _is_path(audio) else audio)
+        except BadClip as error: raise BadClip(name, error.args[1]) from None
+        return wave[start:start + (frames or round(seconds*rate))], rate
+    try:
+        with soundfile.SoundFile(_for_soundfile(audio)) as file:
+            rate = file.samplerate
+            if start and file.seekable(): file.seek(start)
+            else:                                                # as in a pipe: read and forget
+                for _ in range(0, start, 2**20): file.read(min(2**20, start - file.tell()))
+            wave = file.read(frames or round(seconds*rate), dtype='float32', always_2d=True)
+    except soundfile.SoundFileError as error: raise BadClip(name, _reason(error, audio)) from None
+    if not len(wave): raise BadClip(name, 'ends earlier than its header says')
+    if frames and len(wave) < frames - max(2304, frames//50):                # more than a decoder's rounding
+        raise BadClip(name, f'gives {len(wave)} of the {frames} samples that it had; it has changed or was cut')
+    if not np.isfinite(wave).all(): raise BadClip(name, 'holds NaN or infinite samples')
+    wave = wave.mean(axis=1)
+    check_range(wave, name)
+    return wave, rate
+
 def read_window(
     root:Path,        # Folder that the path is relative to
     file:str,         # Audio file
@@ -165,35 +212,17 @@ def read_window(
     frames:int=None,  # Number of samples; None: as many as `seconds` hold
     seconds:float=10.24, # Where `frames` is not given [s]
 )->tuple[np.ndarray, int]: # Mono wave (n,) float32, and its sample rate [Hz]
-    "Read a part of a file and average its channels; `BadClip` if that cannot be done (ours)."
-    path = os.fsencode(Path(root)/file)
-    if file.lower().endswith(UNREAD):
-        wave, rate = decode(os.fsdecode(path))
-        return wave[start:start + (frames or round(seconds*rate))], rate
-    try:
-        with soundfile.SoundFile(path) as audio:
-            rate = audio.samplerate
-            if start and audio.seekable(): audio.seek(start)
-            else:                                                # as in a pipe: read and forget
-                for _ in range(0, start, 2**20): audio.read(min(2**20, start - audio.tell()))
-            wave = audio.read(frames or round(seconds*rate), dtype='float32', always_2d=True)
-    except soundfile.SoundFileError as error: raise BadClip(file, _reason(error, Path(root)/file)) from None
-    if not len(wave): raise BadClip(file, 'ends earlier than its header says')
-    if frames and len(wave) < frames - max(2304, frames//50):                # more than a decoder's rounding
-        raise BadClip(file, f'gives {len(wave)} of the {frames} samples that it had; it has changed or was cut')
-    if not np.isfinite(wave).all(): raise BadClip(file, 'holds NaN or infinite samples')
-    wave = wave.mean(axis=1)
-    check_range(wave, file)
-    return wave, rate
+    "`read_audio` of a file below a folder (ours)."
+    return read_audio(Path(root)/file, file, start, frames, seconds)
 
 # %% ../../nbs/data/00_clips.ipynb #171d0f99
 def fingerprint(
-    path:str|Path, # A file
+    audio:str|Path|BinaryIO, # A file: its path, or the file itself, open
 )->str:            # Sixteen hexadecimal digits
     "What a file is, from its size and three pieces of 4 KiB (ours)."
-    size = os.stat(path).st_size
-    digest = hashlib.sha256(str(size).encode())
-    with open(path, 'rb') as file:
+    with _opened(audio) as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256(str(size).encode())
         for at in sorted({0, max(0, size//2 - 2048), max(0, size - 4096)}):
             file.seek(at)
             digest.update(file.read(4096))
@@ -201,14 +230,15 @@ def fingerprint(
 
 # %% ../../nbs/data/00_clips.ipynb #205835bb
 def doubtful_length(
-    path:str|Path, # A file that can be read
+    audio:str|Path|BinaryIO, # A file that can be read: its path, or the file itself, open
+    name:str=None, # Of an open file, with its suffix; None: the path
 )->str:            # Why a part of it may not be heard; '' where there is no doubt
     "Files whose length libsndfile may take for too short (ours)."
-    suffix = str(path).lower().rpartition('.')[2]
+    suffix = (name or str(audio)).lower().rpartition('.')[2]
     if suffix not in ('mp3', 'ogg', 'oga', 'opus'): return ''
-    with open(path, 'rb') as file:
+    with _opened(audio) as file:
         start = file.read(2**16)
-        file.seek(max(0, os.stat(path).st_size - 2**16))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
         end = file.read()
     if suffix == 'mp3':
         indexed = any(mark in start[:8192] for mark in (b'Xing', b'Info', b'VBRI'))

@@ -56,6 +56,7 @@ def _kind(entry:os.DirEntry, top:str, seen:set)->str:
         if listed or os.path.realpath(entry.path) in seen: return 'a link to a folder that is listed already'
         return 'folder'
     if suffix in SPREADSHEETS: return 'a spreadsheet; save it as csv'
+    if suffix == '.parquet': return 'parquet beside audio; a folder of parquet alone is opened as rows'
     if suffix in TABLES: return 'table' if entry.is_file() else ''
     if suffix not in FORMATS + UNREAD: return ''
     if real and not os.path.exists(real): return 'a link to nothing'

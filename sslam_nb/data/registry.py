@@ -74,8 +74,8 @@ _SINGLE = [
     DatasetInfo('fsdd', 'Free Spoken Digit Dataset', read_fsdd, 10, {}, 1, 128, -2.916, 4.943, 'accuracy',
                 'CC BY-SA 4.0', 'audio/*, meta.csv (filename, split, digit)',
                 obtain='from its authors, with a table filename,split,digit beside audio/'),
-    DatasetInfo('csv', 'a folder with a csv', read_listed, 0, {}, 10, 1024, None, None, 'mAP', 'your own',
-                'a csv with path,labels and split or fold (and group, the recording a clip was cut from)',
+    DatasetInfo('csv', 'a set of your own', read_listed, 0, {}, 10, 1024, None, None, 'mAP', 'your own',
+                'a csv with path,labels and split or fold (and group, the recording a clip was cut from); or parquet',
                 obtain='write a csv with the columns path,labels'),
 ]
 

@@ -14,8 +14,8 @@ from .tables import Sheet, plain_name
 SIDES = {side: words.split() for side, words in dict(
     train='train training tr trn', valid='val valid validation validate dev development devel',
     test='test testing te tst eval evaluation evaluate').items()}
-_FILLERS = set('set data audio clips clip files wav wavs segments balanced unbalanced split full part fold public'
-               .split())
+_FILLERS = set('set data audio clips clip files wav wavs segments balanced unbalanced bal unbal split full part fold '
+               'public'.split())
 
 def side(
     word:str, # A cell, the name of a folder, or that of a table without its suffix

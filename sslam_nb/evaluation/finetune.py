@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from ..config import flatten
 from ..core import atomic_path, evaluating, fits_in_memory, git_commit, progress, project_path
 from ..data.loading import make_loader, naming_workers
 from ..data.sources import LogMelDataset
@@ -30,6 +31,7 @@ from ..training.classifier import Classifier, pool_tokens
 from ..training.pretrain import make_accelerator, note_bad
 from ..training.state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state,
                                      open_folder, owning, run_identity, save_state, stop_requests)
+from ..training.tracking import tracker_names, tracking
 from ..training.weights import save_classifier, weights_hash
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #f450a81b
@@ -201,13 +203,14 @@ def _close(state, folder, classes, device, seconds)->Trained:
 def _train(cfg:DownstreamConfig, encoder:AudioViT, task:Task, folder:Path, accelerator, identity:dict, provenance:dict,
            quiet:bool, came:list)->Trained:
     "Train in a folder that is ours."
-    begin = saved = time.perf_counter()
+    begin = saved = logged = time.perf_counter()
     model, optimizer = _prepare(cfg, encoder, task, accelerator)
     loaders = task_loaders(cfg, task, model, quiet)
     length = run_length(cfg, cfg.weighted_clips or len(task.train))
     state = dict(evaluations=[]) | load_state(accelerator, folder, identity)
     marks, window = {round(length[0]*(k + 1)/cfg.evaluations) for k in range(cfg.evaluations)}, []
-    with progress(length[0], state['step'], cfg.task, disable=quiet) as bar:
+    with (tracking(cfg.log_with, folder, flatten(cfg), state['step'], quiet=quiet) as track,
+          progress(length[0], state['step'], cfg.task, disable=quiet) as bar):
         for batch in _epochs(loaders['train'], state['step'], length[0]):
             model.train()
             if cfg.frozen_eval_mode and cfg.task == 'linear': model.encoder.eval()
@@ -217,8 +220,13 @@ def _train(cfg:DownstreamConfig, encoder:AudioViT, task:Task, folder:Path, accel
             bar.update()
             if step % cfg.log_every == 0 or step == length[0]:
                 check_finite(model, step)           # the scores of NaN weights are 0, so the loss is finite
-                state['history'].append(dict(step=step) | pd.DataFrame(window).mean().to_dict()); window = []
-            if step in marks: _evaluate_all(cfg, model, loaders, state, folder, provenance)
+                state['history'].append(row := dict(step=step) | pd.DataFrame(window).mean().to_dict())
+                speed, logged = len(window)*cfg.batch_size/(time.perf_counter() - logged), time.perf_counter()
+                track.log(row | dict(clips_per_s=speed), step); window = []
+            if step in marks:
+                _evaluate_all(cfg, model, loaders, state, folder, provenance)
+                track.log({f'{split}_{cfg.metric}': found for split, found in state['evaluations'][-1].items()
+                           if split != 'step'}, step)
             due = time.perf_counter() - saved > 60*cfg.save_minutes
             if (step % cfg.save_every == 0 or due or came) and step < length[0]:
                 save_state(accelerator, folder, identity, state); saved = time.perf_counter()
@@ -239,6 +247,7 @@ def train_classifier(
 )->Trained:
     "Fine-tune, or train the head of a frozen encoder (Section 4.4)."
     check_task(task, cfg)
+    tracker_names(cfg.log_with)                          # an unknown one is said now
     folder = project_path(folder)
     accelerator, identity = make_accelerator(cfg, device), run_identity(cfg, task.train, 1)
     identity |= dict(test_checksum=task.test.checksum, encoder=weights_hash(encoder))

@@ -34,7 +34,7 @@ class DownstreamConfig:
     "One training on labels; the defaults are fine-tuning on AS-20K at the paper's size (Table 8)."
     task:str = 'finetune'        # finetune or linear, Section 4.4
     dataset:str = 'as-20k'       # Name in the registry, or soundscapes (embedded)
-    data:str = None              # Folder of the set; None for soundscapes
+    data:str = None              # Folder of the set, or hf:owner/name; None for soundscapes
     fold:int|str = None          # To test on, for sets with folds; None: the first
     labels:str = None            # Column of the labels, for dataset csv; None looks for the usual names
     separator:str = None         # Between labels in a cell; None: the strongest of line end ; | , that occurs
@@ -66,6 +66,7 @@ class DownstreamConfig:
     workers:int = 8              # Loader processes
     max_bad:int = 10             # Unreadable files that are skipped before the run stops
     log_every:int = 100          # Steps between two rows of the curve
+    log_with:str = 'auto'        # Trackers: auto (TensorBoard where installed), none, or names with commas
     save_every:int = 5000        # Steps between two resumable states
     save_minutes:float = 30.0    # Or minutes, whichever comes first
     augment:AugmentConfig = field(default_factory=AugmentConfig)
@@ -144,7 +145,7 @@ def dataset_name(
     "Which set is meant (ours)."
     key = str(word).lower().replace('_', '-')
     short = {'as20k': 'as-20k', 'as2m': 'as-2m', 'esc-50': 'esc50', 'idmt': 'idmt-desed-fl',
-             'idmt-desed': 'idmt-desed-fl', 'degrees': 'degrees-2-3'}
+             'idmt-desed': 'idmt-desed-fl', 'degrees': 'degrees-2-3', 'hub': 'csv', 'parquet': 'csv'}
     return key if key == 'soundscapes' else find_dataset(short.get(key, key)).name
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #9ce22d7c

@@ -14,13 +14,12 @@ import pandas as pd
 
 from ..config import SpectrogramConfig, override
 from ..core import pick_device, project_path
-from ..data.access import open_tables
-from ..data.clips import clip_seconds
+from ..data.access import open_sources
 from ..data.composer import DEGREES
 from ..data.loading import make_loader, stats
 from ..data.registry import find_dataset
 from ..data.soundscapes import SoundscapeDataset
-from ..data.sources import ClipFiles, LogMelDataset, Part
+from ..data.sources import LogMelDataset, Part
 from .finetune import Task, Trained, check_task, evaluate, train_classifier
 from .frozen import Features, cached_features, compute_features, probe_scores
 from .metrics import Scored, by_class, by_polyphony, summary
@@ -35,21 +34,19 @@ def open_task(
     cfg:DownstreamConfig, # dataset, data, fold, n_clips, events and the spectrogram are used
 )->Task:                  # Sources
     "The clips of a recipe (Section 4.1)."
-    seconds, rate = cfg.spectrogram.target_frames/100, cfg.spectrogram.sample_rate
+    seconds = cfg.spectrogram.target_frames/100
     if cfg.dataset == 'soundscapes':
         if cfg.data: raise ValueError(f"data={cfg.data!r} needs dataset, the name of the set that lies there")
         if cfg.fold is not None: raise ValueError(f"fold={cfg.fold}: soundscapes have no folds; leave it out")
         return Task(*(SoundscapeDataset(n, seed=seed, duration=seconds, events=cfg.events)
                       for seed, n in zip((11, 12), cfg.n_clips)))
     if not cfg.data: raise ValueError(f"dataset={cfg.dataset} needs data, the folder that it lies in")
-    tables = open_tables(cfg.dataset, cfg.data, cfg.fold, labels=cfg.labels, separator=cfg.separator,
-                         encoding=cfg.encoding)
-    missing = [name for name in ('train', 'test') if name not in tables or not len(tables[name])]
+    sources = open_sources(cfg.dataset, cfg.data, cfg.spectrogram, cfg.fold, cfg.max_bad, labels=cfg.labels,
+                           separator=cfg.separator, encoding=cfg.encoding)
+    missing = [name for name in ('train', 'test') if name not in sources or not len(sources[name])]
     if missing:
         raise ValueError(f"{cfg.data} has no clips in the split {missing[0]}; its splits are "
-                         f"{', '.join(tables)}. Look at the csv, or give another fold")
-    whole = clip_seconds(cfg.spectrogram.target_frames)
-    sources = {name: ClipFiles(table, rate, whole) for name, table in tables.items()}
+                         f"{', '.join(sources)}. Look at the csv, or give another fold")
     task = Task(sources['train'], sources['test'], sources.get('valid'))
     check_task(task, cfg)
     return task

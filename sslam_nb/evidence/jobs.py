@@ -16,7 +16,7 @@ from ..evaluation.recipes import DownstreamConfig, dataset_name, recipe
 from ..data.registry import find_dataset
 
 # %% ../../nbs/evidence/02_jobs.ipynb #4b5e489f
-_NO_RESULT = set('workers log_every save_every max_bad probe_clips checkpoint'.split())
+_NO_RESULT = set('workers log_every log_with save_every max_bad probe_clips checkpoint'.split())
 
 @dataclass(frozen=True)
 class Job:

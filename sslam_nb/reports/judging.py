@@ -15,6 +15,7 @@ import pandas as pd
 from ..config import flatten, override
 from ..core import project_path
 from ..data.account import plain_account
+from ..data.hub_rows import hub_name
 from ..evaluation.finetune import Task, Trained
 from ..evaluation.metrics import paired_difference
 from ..evaluation.recipes import DownstreamConfig, dataset_name, recipe
@@ -24,6 +25,7 @@ from .results import make_record, read_records, records_table, write_record
 from .runs import named, read_parameters, take_options
 from ..training.checkpoints import load_checkpoint
 from ..training.find import newest_checkpoint
+from ..training.tracking import tracker_names
 
 # %% ../../nbs/reports/04_judging.ipynb #de1d6598
 class TaskOptions(NamedTuple):
@@ -60,10 +62,11 @@ def configure_task(
     given = read_parameters(namespace, DownstreamConfig, TaskOptions, Switches)
     options, switches = take_options(given, TaskOptions), take_options(given, Switches)
     options = named(options, dict(finetune='finetune', linear='linear_eval')[task])
+    tracker_names(given.get('log_with') or 'auto')             # an unknown one is said now
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
     size = given.pop('size', None) or 'tiny'
     dataset = dataset_name(given.pop('dataset', None) or 'soundscapes')
-    if given.get('data'): given['data'] = str(project_path(given['data']).resolve())
+    if given.get('data') and not hub_name(given['data']): given['data'] = str(project_path(given['data']).resolve())
     if switches.no_pretrained and given.get('checkpoint'):
         raise ValueError("give checkpoint or no_pretrained, not both")
     if not switches.no_pretrained and not given.get('checkpoint'): given['checkpoint'] = newest_of_size(size)

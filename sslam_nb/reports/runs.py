@@ -24,6 +24,7 @@ from ..config import PretrainConfig, flatten, override, preset
 from ..core import project_path, set_seed, step_generator
 from ..data.access import Splits, open_data
 from ..data.account import plain_account
+from ..data.hub_rows import hub_name
 from ..data.registry import find_dataset
 from ..data.sources import LogMelDataset
 from ..evaluation.frozen import ProbeData, linear_probe
@@ -35,6 +36,7 @@ from ..training.checkpoints import initialise
 from ..training.find import find_checkpoint, newest_checkpoint
 from ..training.pretrain import Run, pretrain
 from ..training.state import RESULTS
+from ..training.tracking import tracker_names
 from ..training.weights import read_header
 
 # %% ../../nbs/reports/03_runs.ipynb #1afedd17
@@ -178,10 +180,11 @@ def configure(
     options = named(take_options(given, RunOptions), stage)
     if 'stage' in given: raise ValueError(f"stage is {stage} in this notebook; the other has its own")
     data, size = given.pop('data', None) or 'soundscapes', given.pop('size', None) or 'tiny'
-    if data != 'soundscapes': data = str(project_path(data).resolve())
+    if data != 'soundscapes' and not hub_name(data): data = str(project_path(data).resolve())
     if given.get('dataset'):                                    # its own mean and standard deviation
         info = find_dataset(given['dataset'])
         given |= {name: getattr(info, name) for name in ('mean', 'std') if given.get(name) is None}
+    tracker_names(given.get('log_with') or 'auto')               # an unknown one is said now
     return override(preset(stage, size, data), **given), options
 
 # %% ../../nbs/reports/03_runs.ipynb #e39949d7
@@ -216,7 +219,7 @@ def train_stage1(
     print(f'no Stage-1 checkpoint of size {cfg.size} on {cfg.data}: training a short Stage 1 first')
     recipe, layers = preset('stage1', cfg.size, cfg.data), cfg.encoder.depth
     shared |= {name: getattr(cfg, name) for name in ('batch_size', 'seed', 'precision', 'workers', 'max_bad',
-                                                  'log_every', 'save_every')}
+                                                  'log_every', 'log_with', 'save_every')}
     shared |= flatten(cfg.masking) | flatten(cfg.mixing)
     for name in ('local_top_k', 'global_top_k', 'global_top_k_unmixed'):
         shared[name] = min(getattr(recipe.loss, name), layers)

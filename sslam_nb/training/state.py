@@ -92,7 +92,7 @@ def run_identity(
     "What must agree for a run to be continued (ours)."
     values = flatten(cfg) | dict(data_checksum=source.checksum, clips=len(source))
     values['clips_per_step'] = values.pop('batch_size')*processes
-    for name in ('workers', 'filterbank'): values.pop(name, None)
+    for name in ('workers', 'filterbank', 'log_with'): values.pop(name, None)
     return json.loads(json.dumps(values))                       # tuples become lists, as in the saved copy
 
 # %% ../../nbs/training/07_state.ipynb #f28a1b4f
