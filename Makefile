@@ -32,7 +32,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos readme clean
+.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos readme clean interfaces demo
 
 help: ## This list
 	@grep -E '^[a-z0-9_ -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
@@ -70,14 +70,44 @@ sync: env ## Clean the notebooks, export sslam_nb/, write README.md; an error if
 inline: env ## Run the tests inside the library notebooks
 	@OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 
-test: env ## Everything that CI checks: sync, inline tests, tables, pytest
-	@echo "1/4 sync";         python .ci/sync.py
-	@echo "2/4 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
-	@echo "3/4 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
-	@echo "4/4 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests $(TESTS)
+# Two environments beside .venv: one with sslam_nb and all extras but X-ARES, one with X-ARES and transformers but without sslam_nb
+EXTRAS := parquet,datasets,tensorboard,onnx,transformers,maeb
+
+.venv-interfaces/.installed: constraints.txt settings.ini setup.py | env
+	@echo "Making .venv-interfaces ..."
+	@test -x .venv-interfaces/bin/pip || "$(PYTHON)" -m venv .venv-interfaces
+	@.venv-interfaces/bin/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --use-pep517 \
+		-e '.[$(EXTRAS)]' pytest pytest-xdist matplotlib setuptools
+	@.venv-interfaces/bin/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps hearvalidator
+	@touch $@
+
+.venv-xares/.installed: constraints.txt | env
+	@echo "Making .venv-xares ..."
+	@test -x .venv-xares/bin/pip || "$(PYTHON)" -m venv .venv-xares
+	@.venv-xares/bin/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt xares pytest
+	@touch $@
+
+interfaces: .venv-interfaces/.installed .venv-xares/.installed ## Test every interface against its real library
+	@cd tests && PYTHONPATH='$(CURDIR)' OMP_NUM_THREADS=1 ../.venv-xares/bin/python -m pytest -q -rs -p no:cacheprovider interfaces/test_xares.py
+	@SSLAM_NB_BARE_PYTHON='$(CURDIR)/.venv-xares/bin/python' OMP_NUM_THREADS=1 \
+		.venv-interfaces/bin/python -m pytest -q -rs -n $(WORKERS) --durations 5 tests/interfaces
+
+test: env ## Everything that CI checks: sync, inline tests, tables, pytest, interfaces
+	@echo "1/5 sync";         python .ci/sync.py
+	@echo "2/5 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
+	@echo "3/5 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
+	@echo "4/5 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests --ignore tests/interfaces $(TESTS)
+	@echo "5/5 interfaces";   $(MAKE) --no-print-directory interfaces
 
 chaos: env ## Kill, cut and damage runs and files at length; writes papers_tables/reliability.md (a quarter of an hour)
 	@OMP_NUM_THREADS=1 python benchmarks/chaos.py
+
+demo: env ## Train the model that the package ships (sslam_nb/demo) anew, about ten minutes
+	@mkdir -p runs
+	papermill --log-output --no-progress-bar nbs/stage1.ipynb runs/demo-stage1.ipynb -p run_name demo-stage1 -p n_clips 2048
+	papermill --log-output --no-progress-bar nbs/stage2.ipynb runs/demo-stage2.ipynb -p run_name demo-stage2 -p n_clips 2048 \
+		-p init runs/demo-stage1
+	python .ci/demo.py runs/demo-stage2
 
 readme: env ## Write README.md from nbs/index.ipynb
 	@python .ci/readme.py
