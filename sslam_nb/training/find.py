@@ -73,8 +73,8 @@ def _from_hub(name:str, download:dict)->Path:
     return Path(folder)
 def _demo()->Path:
     "The packaged model, which says what it is."
-    print("demo is a toy that comes with sslam_nb: 2.56-s synthetic soundscapes, width 128; its vectors and scores show "
-          "how things work, not how good SSLAM is", file=sys.stderr)
+    print("demo is a toy that comes with sslam_nb: 2.56-s synthetic soundscapes, width 128; its vectors and scores "
+          "show how things work, not how good SSLAM is", file=sys.stderr)
     return Path(str(package_files('sslam_nb')/'demo'/'model.safetensors'))
 
 # %% ../../nbs/training/03_find.ipynb #bca80432

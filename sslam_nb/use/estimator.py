@@ -22,7 +22,8 @@ from ..data.clips import read_window, scan
 from ..spectrogram import check_number, check_rate, resample, shown
 from ..training.checkpoints import load_checkpoint
 from ..training.find import find_checkpoint
-from .embed import as_clips, embed, input_of
+from .embed import embed
+from .windows import as_clips, input_of
 
 # %% ../../nbs/use/06_estimator.ipynb #4e3aac67
 def as_items(

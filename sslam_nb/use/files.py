@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ..data.clips import BadClip, clip_seconds, doubtful_length, read_window, scan
 from ..spectrogram import check_rate, resample
-from .embed import embed, input_of
+from .embed import embed
+from .windows import input_of
 
 # %% ../../nbs/use/04_files.ipynb #a02f0739
 def stretches(

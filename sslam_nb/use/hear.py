@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..spectrogram import as_samples, check_number, check_rate, shown
 from ..training.checkpoints import load_checkpoint
-from .embed import embed, input_of
+from .embed import embed
+from .windows import input_of
 
 # %% ../../nbs/use/07_hear.ipynb #6560d78e
 def check_waves(

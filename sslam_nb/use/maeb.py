@@ -20,7 +20,8 @@ from ..core import import_extra, pick_device, progress
 from ..spectrogram import check_rate, resample, shown
 from ..training.checkpoints import load_checkpoint
 from ..training.weights import weights_hash
-from .embed import as_clips, embed, input_of
+from .embed import embed
+from .windows import as_clips, input_of
 
 # %% ../../nbs/use/09_maeb.ipynb #40b5c69e
 def item_wave(

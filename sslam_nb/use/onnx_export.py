@@ -22,7 +22,8 @@ from ..sslam import SSLAM
 from ..training.checkpoints import load_checkpoint
 from ..training.classifier import Classifier
 from ..training.weights import weights_hash
-from .embed import input_of, layer_tokens
+from .embed import layer_tokens
+from .windows import input_of
 
 # %% ../../nbs/use/11_onnx_export.ipynb #e53033b9
 def fourier_matrix(

@@ -46,6 +46,7 @@ class PatchGrid(NamedTuple):
         "How much CLS takes from each patch (K, heads, n_time, n_mel)."
         return self.attention[:, :, 0, 1:].unflatten(-1, self.patches.shape[1:3])
 
+# %% ../../nbs/use/03_patches.ipynb #96e9a332
 def patch_grid(
     model:SSLAM|AudioViT|Classifier|str|Path, # As for `embed`
     wave,            # One clip, NumPy or torch, in [-1, 1]

@@ -25,7 +25,7 @@ from ..sslam import SSLAM
 from ..training.checkpoints import load_checkpoint
 from ..training.classifier import Classifier
 from ..training.weights import save_classifier, write_weights
-from .embed import as_clips, input_of
+from .windows import as_clips, input_of
 
 # %% ../../nbs/use/10_transformers_export.ipynb #aab146fd
 def attention_weights(

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..training.checkpoints import load_checkpoint
-from .embed import input_of
+from .windows import input_of
 from .hear import check_passes, wave_frames
 
 # %% ../../nbs/use/08_xares.ipynb #da73568b
