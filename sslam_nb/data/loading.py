@@ -6,6 +6,7 @@
 __all__ = ['epoch_order', 'BatchOrder', 'make_loader', 'naming_workers', 'open_clips', 'on_device', 'stats']
 
 # %% ../../nbs/data/11_loading.ipynb #72a8f0d3
+import time
 from contextlib import contextmanager
 from multiprocessing import AuthenticationError
 from traceback import extract_tb
@@ -94,6 +95,8 @@ def _naming(workers:int):
     try: yield
     except (RuntimeError, OSError, EOFError, AuthenticationError) as error:
         if not workers or not _worker_died(error): raise
+        try: time.sleep(0.3)                     # a connection may break first: torch's SIGCHLD handler raises once a
+        except RuntimeError: pass                # loader, wherever Python is then; let it be here
         said = ' '.join(str(error).split()) or type(error).__name__
         raise RuntimeError(f"{said}: a loader process died, mostly because memory or shared memory (/dev/shm) is full; "
                            f"take fewer than workers={workers} (0 reads in this process), or give the container "
@@ -104,7 +107,7 @@ def naming_workers(
     workers:int, # Loader processes
 ):               # Around the loop over a loader
     "Say what helps where a loader process was killed: mostly memory, or /dev/shm, is full (ours)."
-    # twice: a connection may break first, and torch's signal handler raise while that is looked at
+    # twice: the handler may raise while the first error is looked at
     with _naming(workers), _naming(workers): yield
 
 # %% ../../nbs/data/11_loading.ipynb #8a66ce59

@@ -132,7 +132,7 @@ class ProbeData:
         cfg:PretrainConfig, # Gives the spectrogram, loader workers
     ):
         dataset = LogMelDataset(source, LogMel(cfg.spectrogram))
-        batches = list(make_loader(dataset, 64, cfg.workers, shuffle=False))
+        with naming_workers(cfg.workers): batches = list(make_loader(dataset, 64, cfg.workers, shuffle=False))
         bad = [line for batch in batches for line in batch['bad']]
         good = torch.tensor([not line for line in bad])             # another clip stands in for a bad one: drop it
         self.log_mel, self.target = (torch.cat([b[k] for b in batches])[good] for k in ('log_mel', 'target'))
