@@ -22,7 +22,7 @@ from ..data.clips import read_window, scan
 from ..spectrogram import check_number, check_rate, resample, shown
 from ..training.checkpoints import load_checkpoint
 from ..training.find import find_checkpoint
-from .embed import embed
+from .embed import check_pool, embed
 from .windows import as_clips, input_of
 
 # %% ../../nbs/use/06_estimator.ipynb #4e3aac67
@@ -139,7 +139,7 @@ class SSLAMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     @property
     def _n_features_out(self)->int:
-        return (2 if self.pool == 'concat' else 1)*input_of(shared_model(self.checkpoint))[0].cfg.width
+        return check_pool(self.pool)*input_of(shared_model(self.checkpoint))[0].cfg.width
 
     def fit(self, X, y=None):
         "Check what can be checked; nothing is learnt."

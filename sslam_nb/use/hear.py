@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..spectrogram import as_samples, check_number, check_rate, shown
 from ..training.checkpoints import load_checkpoint
-from .embed import embed
+from .embed import check_pool, embed
 from .windows import input_of
 
 # %% ../../nbs/use/07_hear.ipynb #6560d78e
@@ -77,13 +77,11 @@ class HearModel(nn.Module):
     ):
         super().__init__()
         encoder, cfg, *_ = input_of(model)
-        if not (isinstance(pool, str) and pool in ('cls', 'mean', 'concat')):
-            raise ValueError(f"pool={shown(pool)} is not one of cls, mean, concat")
         self.model, self.pool, self.options = model, pool, dict(layer=layer, batch_size=batch_size)
         self.sample_rate = next((rate for rate in RATES if rate >= cfg.sample_rate), RATES[-1])
         self.passes = check_passes(passes, model, self.sample_rate)
         self.timestamp_embedding_size = encoder.cfg.width
-        self.scene_embedding_size = encoder.cfg.width*(2 if pool == 'concat' else 1)
+        self.scene_embedding_size = check_pool(pool)*encoder.cfg.width
         self.column = encoder.cfg.patch_size*10.0                                # [ms]
 
 def load_model(

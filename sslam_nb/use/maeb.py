@@ -20,7 +20,7 @@ from ..core import import_extra, pick_device, progress
 from ..spectrogram import check_rate, resample, shown
 from ..training.checkpoints import load_checkpoint
 from ..training.weights import weights_hash
-from .embed import embed
+from .embed import check_pool, embed
 from .windows import as_clips, input_of
 
 # %% ../../nbs/use/09_maeb.ipynb #40b5c69e
@@ -71,7 +71,7 @@ def maeb_meta(
     facts = dict(
         loader=None, name=name, revision=weights_hash(encoder), release_date=None, languages=None, n_parameters=n,
         n_embedding_parameters=0, memory_usage_mb=round(4*n/2**20, 1), max_tokens=float('inf'),
-        embed_dim=encoder.cfg.width*(2 if pool == 'concat' else 1), license=None, open_weights=None,
+        embed_dim=check_pool(pool)*encoder.cfg.width, license=None, open_weights=None,
         public_training_code=None, public_training_data=None, framework=['PyTorch', 'safetensors'],
         similarity_fn_name='cosine', use_instructions=False, training_datasets=None, modalities=['audio'],
         experiment_kwargs={'pool': pool} | ({} if layer is None else {'layer': layer}))

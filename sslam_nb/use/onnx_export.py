@@ -22,7 +22,7 @@ from ..sslam import SSLAM
 from ..training.checkpoints import load_checkpoint
 from ..training.classifier import Classifier
 from ..training.weights import weights_hash
-from .embed import layer_tokens
+from .embed import check_pool, layer_tokens
 from .windows import input_of
 
 # %% ../../nbs/use/11_onnx_export.ipynb #e53033b9
@@ -78,8 +78,7 @@ class EncoderGraph(nn.Module):
         layer:int=None,   # Block whose output is taken, 0 to L - 1; None: the last
     ):
         super().__init__()
-        if not (isinstance(pool, str) and pool in ('cls', 'mean', 'concat')):
-            raise ValueError(f"pool={shown(pool)} is not one of cls, mean, concat")
+        check_pool(pool)
         last = len(encoder.blocks) - 1
         if layer is not None: layer = check_number('layer', layer, 0, last, f'must be a whole number, 0 to {last}')
         self.encoder = copy.deepcopy(encoder).cpu().float().eval().requires_grad_(False)

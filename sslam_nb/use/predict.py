@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ..config import SpectrogramConfig
 from ..core import evaluating
-from ..encoder import Encoded
 from ..spectrogram import check_number, shown
 from ..training.checkpoints import load_classifier
 from ..training.classifier import Classifier

@@ -4,7 +4,7 @@ import sys, types
 import pytest
 import torch
 
-from sslam_nb import SSLAM, embed, preset
+from sslam_nb import embed
 from sslam_nb.use import hear
 
 @pytest.fixture(scope='module')
@@ -16,13 +16,6 @@ def validate():
         patch.setitem(sys.modules, 'tensorflow', tensorflow)
         return pytest.importorskip('hearvalidator.validate',
                                    reason='pip install --no-deps hearvalidator (it asks for tensorflow, not needed here)')
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp('hear')
-    SSLAM(preset('stage2', 'tiny')).save_pretrained(folder)
-    return folder
 
 def parity(model, wave):
     "Largest difference between what HEAR gets and `embed`: scenes, and every fourth frame."

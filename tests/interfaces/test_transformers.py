@@ -14,7 +14,8 @@ from sslam_nb.encoder import Encoded
 from sslam_nb.spectrogram import LogMel
 from sslam_nb.training.classifier import pool_tokens
 from sslam_nb.use.embed import layer_tokens
-from sslam_nb.use.transformers_export import attention_weights, export_transformers
+from sslam_nb.use.patches import attention_map
+from sslam_nb.use.transformers_export import export_transformers
 
 BARE = os.environ.get('SSLAM_NB_BARE_PYTHON')
 NAMES = ('cls', 'classifier', 'encoder', 'wide')
@@ -90,7 +91,7 @@ def test_outputs_are_those_of_sslam_nb(opened, name):
     hidden = [layer_tokens(encoder, log_mel, i) for i in range(depth)]
     hidden.insert(0, encoder.encode(encoder.embed(log_mel), 0).tokens)
     vector = pool_tokens(Encoded(hidden[-1], []), getattr(model, 'pool', 'cls'))
-    weights = torch.stack([attention_weights(block.attn, x) for block, x in zip(encoder.blocks, hidden)])
+    weights = torch.stack([attention_map(block.attn, x) for block, x in zip(encoder.blocks, hidden)])
     for prefix in ('', 'again_', 'eager_'):
         differences += [close(found[prefix + 'hidden'], torch.stack(hidden)), close(found[prefix + 'attentions'], weights)]
     for prefix in ('', 'eager_') if name == 'classifier' else ('', 'again_', 'eager_'):   # again: with its head

@@ -4,7 +4,7 @@ from math import ceil
 import pytest
 import torch
 
-from sslam_nb import SSLAM, embed, preset
+from sslam_nb import embed
 from sslam_nb.use.xares import SSLAMEncoder
 
 checker = pytest.importorskip('xares.audio_encoder_checker', reason='pip install xares, in an environment of its own')
@@ -15,13 +15,6 @@ from sslam_nb.use import xares
 class Stage2Encoder(xares.SSLAMEncoder):
     def __init__(self): super().__init__({!r})
 '''
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp('xares')
-    SSLAM(preset('stage2', 'tiny')).save_pretrained(folder)
-    return folder
 
 def parity(model, wave):
     "Largest difference between what X-ARES gets and `embed`: every fourth frame."
