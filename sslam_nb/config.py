@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'RANGES', 'SpectrogramConfig', 'EncoderConfig', 'DecoderConfig',
            'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'flatten', 'check_ranges', 'PretrainConfig',
-           'override', 'parse_json', 'preset']
+           'override', 'without_none', 'parse_json', 'preset']
 
 # %% ../nbs/01_config.ipynb #82ca16d0
 import json, reprlib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import get_args
 
 # %% ../nbs/01_config.ipynb #66842f8f
@@ -118,7 +120,7 @@ def flatten(
     cfg,    # A config
 )->dict:    # Every field by its plain name, nested groups included
     "All values of a config in one dictionary, in order."
-    flat = {}
+    flat:dict = {}
     for f in fields(cfg):
         value = getattr(cfg, f.name)
         flat |= flatten(value) if is_dataclass(value) else {f.name: value}
@@ -167,14 +169,14 @@ class PretrainConfig:
     variant:str = 'SSLAM'       # MB-UA, MB-PMA, MB-UA-PMA or SSLAM, Section 4.3
     data:str = 'soundscapes'    # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
-    dataset:str = None          # Name in data.registry of what lies in `data`; None: any folder
-    labels:str = None           # Column of the labels in a folder's tables; None looks for the usual names
-    separator:str = None        # Between labels in a cell; None: the strongest of line end ; | , that occurs
-    encoding:str = None         # Of the tables; None: UTF-8 or UTF-16
+    dataset:str|None = None     # Name in data.registry of what lies in `data`; None: any folder
+    labels:str|None = None      # Column of the labels in a folder's tables; None looks for the usual names
+    separator:str|None = None   # Between labels in a cell; None: the strongest of line end ; | , that occurs
+    encoding:str|None = None    # Of the tables; None: UTF-8 or UTF-16
     epochs:int = 5              # Passes over the data, Section 4.3; stage 1: 10
-    max_steps:int = None        # Stop after so many updates; None: epochs alone decide
+    max_steps:int|None = None   # Stop after so many updates; None: epochs alone decide
     batch_size:int = 12         # Clips B per device, Table 7
-    clones:int = None           # Mask copies M of a clip, "clone batch" of Table 7; None: from the next line
+    clones:int|None = None      # Mask copies M of a clip, "clone batch" of Table 7; None: from the next line
     rows_per_clip:int = 16      # Masked copies of each clip over all halves: 1 x 16 or 2 x 8, Table 7
     seed:int = 1                # Of weights, masks, mixing and order; official code
     precision:str = 'bf16'      # no (float32), bf16 or fp16; the official code trains in fp16
@@ -258,8 +260,16 @@ def _replace(cfg, changes:dict):
     return replace(cfg, **new)
 
 # %% ../nbs/01_config.ipynb #5483f364
-def _typed(name:str, value, wanted:type):
-    "Return `value` as `wanted`, or say what was expected."
+def without_none(
+    hint, # Annotation of a field
+):        # int for int and for int|None; int|str for int|str|None
+    "The types that a value may have where it is not None (ours)."
+    if not isinstance(hint, UnionType): return hint
+    return reduce(or_, (kind for kind in get_args(hint) if kind is not NoneType))
+
+def _typed(name:str, value, hint):
+    "Return `value` as the type that `hint` names, or say what was expected."
+    wanted = without_none(hint)
     if type(value) is wanted or isinstance(wanted, UnionType) and type(value) in get_args(wanted): return value
     if wanted is float and type(value) is int and abs(value) < 2**63: return float(value)
     if wanted is tuple and type(value) is list: return tuple(value)
@@ -285,7 +295,7 @@ def parse_json(
 _STAGE1 = dict(stage='stage1', variant='MB-UA', epochs=10, lr=5e-4, warmup_share=53.333/400,
                ema_share=100/400, global_top_k_unmixed=12)
 
-_SCALE = {
+_SCALE:dict[str, dict] = {
     'paper': {},
     'small': dict(width=384, n_heads=6, decoder_width=384, n_clips=20_000, batch_size=48, warmup_share=0.1,
                   ema_start=0.999, ema_end=0.9999, log_every=20, save_every=500),
@@ -295,7 +305,7 @@ _SCALE = {
                  ema_share=1.0, global_reduction='mean', precision='no', workers=0, log_every=5,
                  save_every=200),
 }
-_TINY_STAGE = {'stage1': dict(epochs=6, global_top_k_unmixed=3), 'stage2': dict(epochs=6)}
+_TINY_STAGE:dict[str, dict] = {'stage1': dict(epochs=6, global_top_k_unmixed=3), 'stage2': dict(epochs=6)}
 
 # %% ../nbs/01_config.ipynb #80c2313d
 def preset(
@@ -306,6 +316,6 @@ def preset(
     "A stage's recipe at a size, with the data's mean and std (Table 7 at `paper`)."
     cfg = PretrainConfig(stage=stage, data=data)
     if size not in SIZES: raise ValueError(f"size={size!r} is not one of {', '.join(SIZES)}")
-    changes = (_STAGE1 if stage == 'stage1' else {}) | {'size': size} | _SCALE[size]
+    changes:dict = (_STAGE1 if stage == 'stage1' else {}) | {'size': size} | _SCALE[size]
     if data == 'soundscapes': changes |= dict(mean=-6.15, std=3.49)
     return override(cfg, **changes | (_TINY_STAGE[stage] if size == 'tiny' else {}))

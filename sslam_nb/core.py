@@ -10,7 +10,7 @@ __all__ = ['set_seed', 'step_generator', 'pick_device', 'project_root', 'project
 import errno, os, random, shutil, subprocess, sys, types
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def step_generator(
 
 # %% ../nbs/00_core.ipynb #e7903cf7
 def pick_device(
-    name:str=None, # 'cpu', 'cuda', 'cuda:1', 'mps', or None for the fastest present
+    name:str|None=None, # 'cpu', 'cuda', 'cuda:1', 'mps', or None for the fastest present
 )->torch.device:   # A device that exists here
     "The device to train on; a name that is not available here is an error, never a silent CPU run."
     if name is None:
@@ -67,10 +67,10 @@ def project_path(
 
 # %% ../nbs/00_core.ipynb #8e8520c0
 def git_commit(
-    root:str|Path=None, # Folder of a clone; None takes the one this package was imported from
+    root:str|Path|None=None, # Folder of a clone; None takes the one this package was imported from
 )->str|None:            # Commit, with +dirty when tracked files differ from it; None where there is no clone
     "The commit of the code that runs (ours)."
-    root = Path(root) if root else Path(find_spec('sslam_nb').origin).parents[1]
+    root = Path(root) if root else Path(str(files('sslam_nb'))).parent
     if not (root/'settings.ini').is_file(): return None
     git = lambda *words: subprocess.run(['git', '-C', str(root), *words], capture_output=True, text=True,
                                         check=True).stdout.strip()

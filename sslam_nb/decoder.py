@@ -50,7 +50,7 @@ class ConvDecoder(nn.Module):
     def noise(self,
         shape:tuple,           # (R, N, D)
         like:Tensor,           # A tensor of the wanted device and type
-        generator:torch.Generator=None, # Source of randomness, on the same device
+        generator:torch.Generator|None=None, # Source of randomness, on the same device
     )->Tensor:                 # N(0, noise_std**2)
         "What stands in hidden places: fresh noise, not a learned token (official code)."
         return torch.randn(shape, device=like.device, dtype=like.dtype, generator=generator)*self.noise_std

@@ -142,6 +142,7 @@ def _check_clips(log_mel:Tensor, limit:int, n_mels:int):
 # %% ../nbs/05_encoder.ipynb #efb41b38
 class AudioViT(nn.Module):
     "ViT over log-mel patches: the encoder of student and teacher (Section 4.2)."
+    pos_embed:Tensor # Positions (1, max_time_patches*F/16, D), never trained
     def __init__(self,
         cfg:EncoderConfig=EncoderConfig(), # Sizes
         n_mels:int=128,                    # F
@@ -168,11 +169,10 @@ class AudioViT(nn.Module):
 
     def encode(self,
         patches:Tensor,    # Any subset of embedded patches (B, K, D)
-        n_blocks:int=None, # Stop after so many; None: run all
+        n_blocks:int|None=None, # Stop after so many; None: run all
     )->Encoded:            # Tokens (B, 1 + K, D) and feed-forward outputs
         "Prepend CLS, normalise, run the blocks."
-        x = self.norm(torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1))
-        ffn = []
+        x, ffn = self.norm(torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)), []
         for block in self.blocks[:n_blocks]:
             x, h = block(x)
             ffn.append(h[:, 1:])
@@ -180,7 +180,7 @@ class AudioViT(nn.Module):
 
     def forward(self,
         log_mel:Tensor,   # (B, T, F)
-        mask:Tensor=None, # True = hidden (B, M, N); None shows every patch, once
+        mask:Tensor|None=None, # True = hidden (B, M, N); None shows every patch, once
     )->Encoded:           # B clips, or B*M masked copies, clip after clip
         "Encode clips, whole or masked."
         patches = self.embed(log_mel)

@@ -7,6 +7,7 @@ __all__ = ['regression_error', 'local_loss', 'global_loss', 'combine_sources', '
            'assignments', 'mixit_loss']
 
 # %% ../nbs/08_losses.ipynb #35544396
+from functools import reduce
 from itertools import product
 
 import torch
@@ -80,7 +81,7 @@ def total_loss(
     weights:dict[str, float],  # From `term_weights`
 )->Tensor:                     # Scalar
     "Weighted sum of the terms (Section 3.3)."
-    return sum(weights[name]*value for name, value in terms.items())
+    return reduce(torch.add, (weights[name]*value for name, value in terms.items()))
 
 # %% ../nbs/08_losses.ipynb #4696810e
 def assignments(

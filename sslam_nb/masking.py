@@ -24,7 +24,7 @@ def inverse_block_mask(
     ratio:float=0.8,        # Share of hidden patches
     block:int=5,            # Side of a visible block [patches]
     adjust:float=0.07,      # Added to the visible share when blocks are counted
-    generator:torch.Generator=None, # Source of randomness (CPU)
+    generator:torch.Generator|None=None, # Source of randomness (CPU)
 )->Tensor:                  # True = hidden (n_masks, N), bool; the same count in every row
     "Masks that leave a few blocks visible, an exact count of patches (Section 3.1, official code)."
     n_time, n_mel = grid

@@ -45,7 +45,7 @@ def draw_unmixed(
     n_columns:int,      # Patch columns n of the clip, T/16
     unmixed_columns:int,# Columns u of each unmixed stretch
     three:bool=False,   # True forbids empty mixed regions (the paper's reading)
-    generator:torch.Generator=None, # Source of randomness
+    generator:torch.Generator|None=None, # Source of randomness
 )->tuple[int, int]:     # First columns (i1, i2) of the two unmixed stretches
     "Draw where the two unmixed stretches begin (Section 3.2.1; the law is the official code's)."
     gap = int(three)
@@ -64,7 +64,7 @@ def mixing_region(
     n_columns:int,      # Patch columns of the clip
     unmixed_columns:int=15, # Columns of each unmixed stretch, for mode partial
     three:bool=False,   # See `draw_unmixed`
-    generator:torch.Generator=None, # Source of randomness
+    generator:torch.Generator|None=None, # Source of randomness
 )->Tensor:              # True where the clip is mixed (n_columns,), bool
     "Which patch columns are mixed (Section 3.2.1, Table 4)."
     if mode not in ('none', 'full', 'partial'):
@@ -80,14 +80,16 @@ def roll_and_mix(
     log_mel:Tensor,   # Clean clips (B, T, F)
     region:Tensor,    # True where a patch column is mixed (T/16,), bool
     op:str='max',     # max, mean or waveform (Table 10)
-    wave:Tensor=None, # Waveforms (B, n); only for op waveform
-    log_mel_of:Callable[[Tensor], Tensor]=None, # Waveforms to log-mels; only for op waveform
+    wave:Tensor|None=None, # Waveforms (B, n); only for op waveform
+    log_mel_of:Callable[[Tensor], Tensor]|None=None, # Waveforms to log-mels; only for op waveform
 )->Tensor:            # Mixed clips (B, T, F); row i holds clip i and clip i-1
     "Mix each clip with its predecessor in the batch, within `region` (Algorithm 1, step 1)."
     guest = log_mel.roll(1, 0)
     if op == 'max': mixed = mix_max(log_mel, guest)
     elif op == 'mean': mixed = mix_mean(log_mel, guest)
-    elif op == 'waveform': mixed = mix_waveform(wave, wave.roll(1, 0), log_mel_of)
+    elif op == 'waveform':
+        if wave is None or log_mel_of is None: raise ValueError("mix_op='waveform' needs wave and log_mel_of")
+        mixed = mix_waveform(wave, wave.roll(1, 0), log_mel_of)
     else: raise ValueError(f"mix_op={op!r} is not one of max, mean, waveform")
     frames = region.repeat_interleave(log_mel.shape[1]//len(region)).to(log_mel.device)
     return torch.where(frames[:, None], mixed, log_mel)

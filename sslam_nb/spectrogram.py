@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'kaldi_log_mel', 'fit_frames', 'normalize', 'resample', 'window_and_mel', 'batch_log_mel', 'shown',
-           'check_number', 'as_samples', 'check_size', 'check_rate', 'check_spectrogram', 'LogMel', 'running_stats']
+           'check_real', 'check_number', 'as_samples', 'check_size', 'check_rate', 'check_spectrogram', 'LogMel',
+           'running_stats']
 
 # %% ../nbs/02_spectrogram.ipynb #9cf25667
 from collections.abc import Iterable
@@ -142,20 +143,30 @@ def shown(
     except Exception: return f'an object of type {type(value).__name__}'     # repr is code of others
     return text if len(text) <= 60 else text[:57] + '...'
 
+def check_real(
+    name:str,   # Of the argument
+    value,      # What was given for it
+    low:float,  # Smallest value
+    high:float, # Largest value, finite
+    must:str,   # Ends the sentence `name=value ...`
+)->float:       # The value, as Python's own number
+    "A real number of any library within its limits, or an error that names the argument (ours)."
+    number = value.item() if isinstance(value, np.generic) else value        # to float16, 10^5 is infinite
+    real = isinstance(number, Real) and not isinstance(number, bool)         # True is no number
+    if not (real and low <= number <= high): raise ValueError(f"{name}={shown(value)} {must}")
+    return float(number)
+
 def check_number(
     name:str,   # Of the argument
     value,      # What was given for it
     low:float,  # Smallest value
     high:float, # Largest value, finite
     must:str,   # Ends the sentence `name=value ...`
-    whole:bool=True, # Whether it has to be a whole number
-)->int|float:   # The value, as Python's own number
-    "A real number of any library within its limits, or an error that names the argument (ours)."
-    number = value.item() if isinstance(value, np.generic) else value        # to float16, 10^5 is infinite
-    real = isinstance(number, Real) and not isinstance(number, bool)         # True is no number
-    if not (real and low <= number <= high and (not whole or number % 1 == 0)):
-        raise ValueError(f"{name}={shown(value)} {must}")
-    return int(number) if whole else float(number)
+)->int:         # The value, as Python's own number
+    "The same for a whole number (ours)."
+    number = check_real(name, value, low, high, must)
+    if number % 1: raise ValueError(f"{name}={shown(value)} {must}")
+    return int(number)
 
 # %% ../nbs/02_spectrogram.ipynb #bba717f2
 LONGEST = 2**30 # Samples that are taken at once: 18 hours at 16 kHz
@@ -206,11 +217,11 @@ def check_spectrogram(
     "A configuration that gives finite numbers (ours)."
     if not isinstance(cfg, SpectrogramConfig):
         raise TypeError(f"{name}={shown(cfg)} must be a SpectrogramConfig")
-    found = dict(sample_rate=check_rate(cfg.sample_rate, f'{name}.sample_rate'))
+    found:dict = dict(sample_rate=check_rate(cfg.sample_rate, f'{name}.sample_rate'))
     for field, low, high, whole in (('n_mels', 4, 4096, True), ('target_frames', 1, 10**6, True),
                                     ('mean', -1e6, 1e6, False), ('std', 1e-6, 1e6, False)):
         must = f"must be a {'whole ' if whole else ''}number, {low:g} to {high:g}"
-        found[field] = check_number(f'{name}.{field}', getattr(cfg, field), low, high, must, whole)
+        found[field] = (check_number if whole else check_real)(f'{name}.{field}', getattr(cfg, field), low, high, must)
     return replace(cfg, **found)
 
 # %% ../nbs/02_spectrogram.ipynb #c40eb7a9
@@ -235,8 +246,8 @@ class LogMel(nn.Module):
 
     def forward(self,
         wave:Tensor|np.ndarray, # One clip (n,) or a batch (B, n), float in [-1, 1]
-        sample_rate:int=None,   # Of `wave` [Hz]; None: that of the config
-        lengths:Tensor=None,    # Samples of each clip of a batch (B,), at that rate; None: all of them
+        sample_rate:int|None=None, # Of `wave` [Hz]; None: that of the config
+        lengths:Tensor|None=None, # Samples of each clip of a batch (B,), at that rate; None: all of them
     )->Tensor:                  # (T, F) or (B, T, F), float32
         "Resample, filterbank, fit to T frames, normalise."
         wave, rate = as_samples(wave), self.cfg.sample_rate

@@ -43,7 +43,7 @@ def predict_hidden(
     decoder:ConvDecoder,  # Fills hidden places
     clips:Tensor,         # (R, T, F)
     masks:Tensor,         # True = hidden (R, M, N)
-    generator:torch.Generator=None, # For the decoder's noise, on the device
+    generator:torch.Generator|None=None, # For the decoder's noise, on the device
 )->tuple[Tensor, Tensor]: # CLS outputs (R, M, D), decoder outputs (R, M, N, D)
     "Student and decoder over masked copies (Section 3.1)."
     index = visible_index(masks)
@@ -110,9 +110,10 @@ def retention(
     targets:Targets,     # From the teacher
     masks:Tensor,        # True = hidden (2B, M, N)
     region:Tensor,       # True = mixed (n_time,)
-    mixit_head:nn.Module=None, # D to K*D, for MixIT
-)->dict[str, Tensor]:    # One or two scalars by name
+    mixit_head:nn.Module|None=None, # D to K*D, for MixIT
+)->dict[str, Tensor]:    # One or two scalars by name; none without guests
     "Source retention, or MixIT in its place (Eqs. 4 and 6)."
+    if targets.guest is None or targets.own_clip is None or targets.guest_clip is None: return {}
     loss, B, M = cfg.loss, len(pred)//2, pred.shape[1]
     own, pred, mask = targets.patch[:B], pred[B:], masks[B:]
     mixed = region.repeat_interleave(pred.shape[2]//len(region))               # patch columns to patches (N,)
@@ -161,7 +162,7 @@ class SSLAM(nn.Module):
     def clips(self,
         log_mel:Tensor,   # Clean clips (B, T, F)
         region:Tensor,    # True = mixed (n_time,)
-        wave:Tensor=None, # Waveforms (B, n), only for mix_op waveform
+        wave:Tensor|None=None, # Waveforms (B, n), only for mix_op waveform
     )->Tensor:            # Clean clips, mixtures, or both in this order (H*B, T, F)
         "What the student is shown, before masking (Algorithm 1, steps 1 and 2)."
         clean, mixed = self.cfg.halves
@@ -173,8 +174,8 @@ class SSLAM(nn.Module):
         log_mel:Tensor,   # Clean clips (B, T, F)
         mask:Tensor,      # True = hidden (B, M, N)
         region:Tensor,    # True = mixed (n_time,)
-        wave:Tensor=None, # Waveforms (B, n), only for mix_op waveform
-        generator:torch.Generator=None, # For the decoder's noise, on the device
+        wave:Tensor|None=None, # Waveforms (B, n), only for mix_op waveform
+        generator:torch.Generator|None=None, # For the decoder's noise, on the device
     )->tuple[Tensor, dict[str, Tensor]]: # Total loss; terms and monitors, detached
         "The loss of one step (Algorithm 1)."
         clips = self.clips(log_mel, region, wave)
@@ -182,8 +183,7 @@ class SSLAM(nn.Module):
         cls, pred = predict_hidden(self.student, self.decoder, clips, masks, generator)
         targets = teacher_targets(self.cfg, self.teacher, log_mel, clips, region)
         terms = local_and_global(self.cfg, cls, pred, targets, masks)
-        if targets.guest is not None:
-            terms |= retention(self.cfg, cls, pred, targets, masks, region, self.mixit_head)
+        terms |= retention(self.cfg, cls, pred, targets, masks, region, self.mixit_head)
         total = total_loss(terms, self.weights)
         logged = {'loss': total} | terms | collapse_monitor(pred, targets.patch, masks, len(log_mel))
         return total, {name: value.detach() for name, value in logged.items()}

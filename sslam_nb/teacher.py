@@ -72,7 +72,7 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def forward(self,
         log_mel:Tensor,     # Unmasked clips (B, T, F)
-        columns:Tensor=None,# Patch columns to keep (n_time,), bool; None keeps all
+        columns:Tensor|None=None,# Patch columns to keep (n_time,), bool; None keeps all
     )->Encoded:             # Tokens and feed-forward outputs of the kept patches
         "Encode unmasked clips, or only their patches inside `columns` (Algorithm 1, step 4)."
         patches = self.encoder.embed(log_mel)

@@ -37,7 +37,7 @@ from ..spectrogram import LogMel
 def open_tables(
     name:str,          # In the registry: esc50, as-20k, spass-park ...
     root:str|Path,     # The folder of the set
-    fold:int|str=None, # To test on, for sets with folds; None: the first
+    fold:int|str|None=None, # To test on, for sets with folds; None: the first
     **reading,         # For the set csv: labels, separator, encoding, as in `read_listed`
 )->dict[str, ClipTable]: # By split
     "The splits of a set, compared with the disk and checked for leaks (Appendix B)."
@@ -65,7 +65,7 @@ def open_sources(
     name:str,           # In the registry; csv for a set of one's own
     root:str|Path,      # The folder of the set, a folder of parquet, or hf:owner/name
     spectrogram:SpectrogramConfig, # Sample rate, and T, which is how much of a recording is heard
-    fold:int|str=None,  # To test on, for sets with folds; None: the first (of the Hub: the last)
+    fold:int|str|None=None, # To test on, for sets with folds; None: the first (of the Hub: the last)
     max_bad:int=10,     # Unusable rows of parquet that are tolerated
     **reading,          # labels, separator, encoding
 )->dict:                # Sources of clips by split, one clip for each recording
@@ -85,9 +85,9 @@ def open_dataset(
     name:str,           # In the registry
     root:str|Path,      # The folder of the set
     split:str='train',  # train, test, for Speech Commands and URBAN-SED also valid
-    fold:int=None,      # To test on, for sets with folds; None: the first
+    fold:int|None=None, # To test on, for sets with folds; None: the first
     give:tuple=('log_mel',), # log_mel, wave or both
-    spectrogram:SpectrogramConfig=None, # None: as the paper has it for this set
+    spectrogram:SpectrogramConfig|None=None, # None: as the paper has it for this set
 )->LogMelDataset:       # Of dictionaries: log_mel or wave, target (C,), clip_id
     "One split of a set of the paper (Section 4.1, Tables 7 and 8)."
     info = find_dataset(name)
@@ -102,8 +102,8 @@ def open_dataset(
 def obtain(
     name:str,          # In the registry
     root:str|Path,     # Folder for the archives and what they hold
-    zenodo:int=None,   # Record at Zenodo; None: as the registry says
-    files:list=None,   # RemoteFiles in place of the registry's
+    zenodo:int|None=None, # Record at Zenodo; None: as the registry says
+    files:list|None=None, # RemoteFiles in place of the registry's
     **options,         # For `download`: attempts, pause, timeout, quiet; for stand-ins n_clips, seed, workers, quiet
 )->Path:               # The folder of the set, for `open_dataset`
     "Download and unpack a set of the paper, or compose a stand-in (ours)."
@@ -156,7 +156,7 @@ def export_dataset(
     root:str|Path,       # The folder of the set
     folder:str|Path,     # To write
     kind:str='manifest', # manifest, of the official code, or audioset, its csv files
-    fold:int|str=None,   # To test on, for sets with folds; None: the first
+    fold:int|str|None=None, # To test on, for sets with folds; None: the first
     **reading,           # For the set csv: labels, separator, encoding
 )->Path:                 # `folder`
     "Write the splits of a set for the authors' code, or as AudioSet's csv files (official code; AudioSet)."

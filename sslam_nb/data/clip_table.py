@@ -133,7 +133,7 @@ class ClipTable(Accounted):
         i = range(len(self))[i]
         return tuple(self.classes[k] for k in self.label_ids[self.label_starts[i]:self.label_starts[i + 1]])
 
-    def select(self, indices, name:str=None)->'ClipTable':
+    def select(self, indices, name:str|None=None)->'ClipTable':
         "Some clips, by number or by a mask, with the classes of the whole."
         return _select(self, np.asarray(indices), name or self.name)
 

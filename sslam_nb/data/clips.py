@@ -42,7 +42,7 @@ class Clip(NamedTuple):
     labels:tuple[str, ...]              # Its classes, in no special order; () when unknown
     clip_id:str                         # Names the clip in its source
     events:tuple[SoundEvent, ...] = ()  # In order of onset; () when unknown
-    log_mel:Tensor = None               # Not normalised (n, F), from a source that keeps it and no wave
+    log_mel:Tensor|None = None          # Not normalised (n, F), from a source that keeps it and no wave
 
 # %% ../../nbs/data/00_clips.ipynb #7eef3c97
 def polyphony(
@@ -155,7 +155,7 @@ def _for_soundfile(audio:Path|BinaryIO):
 def scan(
     audio:Path|BinaryIO, # Audio file: its path, or the file itself, open
     clip_seconds:float,  # Longest clip [s]
-    name:str=None,       # Of an open file, with its suffix; None: the path
+    name:str|None=None,  # Of an open file, with its suffix; None: the path
 )->tuple[int, list[tuple[int, int]]]: # Sample rate [Hz], and the windows
     "The clips that a file holds, from its header; `BadClip` if there are none (ours)."
     name = name or str(audio)
@@ -181,7 +181,7 @@ def read_audio(
     audio:Path|BinaryIO, # Audio file: its path, or the file itself, open
     name:str,         # For messages, with its suffix
     start:int=0,      # First sample
-    frames:int=None,  # Number of samples; None: as many as `seconds` hold
+    frames:int|None=None, # Number of samples; None: as many as `seconds` hold
     seconds:float=10.24, # Where `frames` is not given [s]
 )->tuple[np.ndarray, int]: # Mono wave (n,) float32, and its sample rate [Hz]
     "Read a part of a file and average its channels; `BadClip` if that cannot be done (ours)."
@@ -209,7 +209,7 @@ def read_window(
     root:Path,        # Folder that the path is relative to
     file:str,         # Audio file
     start:int=0,      # First sample
-    frames:int=None,  # Number of samples; None: as many as `seconds` hold
+    frames:int|None=None, # Number of samples; None: as many as `seconds` hold
     seconds:float=10.24, # Where `frames` is not given [s]
 )->tuple[np.ndarray, int]: # Mono wave (n,) float32, and its sample rate [Hz]
     "`read_audio` of a file below a folder (ours)."
@@ -231,7 +231,7 @@ def fingerprint(
 # %% ../../nbs/data/00_clips.ipynb #205835bb
 def doubtful_length(
     audio:str|Path|BinaryIO, # A file that can be read: its path, or the file itself, open
-    name:str=None, # Of an open file, with its suffix; None: the path
+    name:str|None=None, # Of an open file, with its suffix; None: the path
 )->str:            # Why a part of it may not be heard; '' where there is no doubt
     "Files whose length libsndfile may take for too short (ours)."
     suffix = (name or str(audio)).lower().rpartition('.')[2]

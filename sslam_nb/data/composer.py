@@ -225,7 +225,7 @@ def compose(
     recipe:Recipe,       # Parameters
     n_train:int,         # Soundscapes to train on
     n_test:int=0,        # Soundscapes to test on, from other recordings
-    engine:str=None,     # scaper or own; None: Scaper where it is installed
+    engine:str|None=None, # scaper or own; None: Scaper where it is installed
     workers:int=0,       # Processes of our own engine
     quiet:bool=True,     # No progress bar
 )->Path:                 # `folder`

@@ -24,8 +24,8 @@ class RemoteFile:
     "A file to download."
     url:str                # Address
     name:str               # Relative path to save it under
-    size:int = None        # [bytes]; None: the server is asked
-    checksum:str = None    # 'md5:...' or 'sha256:...' in hexadecimal digits; None: not published
+    size:int|None = None   # [bytes]; None: the server is asked
+    checksum:str|None = None # 'md5:...' or 'sha256:...' in hexadecimal digits; None: not published
 
 def _ask(url:str, timeout:float, **headers):
     "Open an address; an answer that will not change is an error that says what to do."

@@ -125,8 +125,8 @@ def _common_end(a:list[str], b:list[str])->int:
 def useful_tables(
     root:Path,           # The folder
     tables:list[str],    # From `list_folder`
-    labels:str=None,     # Column of the labels, as the user wrote it
-    encoding:str=None,   # Of the tables
+    labels:str|None=None, # Column of the labels, as the user wrote it
+    encoding:str|None=None, # Of the tables
 )->tuple[dict[str, Sheet], dict[str, str]]: # The tables that are used, and why others are not
     "The tables with labels, splits or folds of audio files (ours)."
     used, told = {}, {}
@@ -216,8 +216,8 @@ def read_rows(
     sheet:Sheet,        # The table
     name:str,           # Its path, relative to the root
     index:FileIndex,    # The files
-    labels:str=None,    # Column of the labels; None: by COLUMNS
-    separator:str=None, # Between labels in a cell; None: by the rule of chapter `data.tables`
+    labels:str|None=None, # Column of the labels; None: by COLUMNS
+    separator:str|None=None, # Between labels in a cell; None: by the rule of chapter `data.tables`
     others=(),          # Label cells of the tables that are used beside this one: one separator holds for all
 )->Rows:                # In the order of the table
     "A table of clips, understood (ours)."
@@ -284,10 +284,10 @@ class Notes(NamedTuple):
 def read_notes(
     root:Path,          # The folder
     files:list[str],    # Its audio, as relative paths
-    labels:str=None,    # Column of the labels; None: by COLUMNS
-    separator:str=None, # Between labels in a cell; None: by the rule of chapter `data.tables`
-    encoding:str=None,  # Of the tables; None: UTF-8 or UTF-16
-    listing:Listing=None, # From `list_folder`; None: made here
+    labels:str|None=None, # Column of the labels; None: by COLUMNS
+    separator:str|None=None, # Between labels in a cell; None: by the rule of chapter `data.tables`
+    encoding:str|None=None, # Of the tables; None: UTF-8 or UTF-16
+    listing:Listing|None=None, # From `list_folder`; None: made here
 )->Notes:               # All that could be found
     "Labels and splits from every table below `root`, else from the names of folders (ours)."
     listing = listing or list_folder(root)

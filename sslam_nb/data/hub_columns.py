@@ -49,7 +49,7 @@ def audio_column(
 # %% ../../nbs/data/18_hub_columns.ipynb #aeb6ab45
 def hub_label_column(
     columns:dict[str, Column], # By name
-    labels:str=None,           # The one that the user has named
+    labels:str|None=None,      # The one that the user has named
     place:str='the set',       # For the message
 )->str|None:                   # The name of the column; None where there are no labels
     "The column that says what is heard (ours)."
@@ -71,7 +71,7 @@ def row_labels(
     cells:list,        # Of the column
     about:Column,      # What it holds
     name:str,          # Of the column
-    separator:str=None, # Between labels in a cell of text; None: by the rule of chapter `data.tables`
+    separator:str|None=None, # Between labels in a cell of text; None: by the rule of chapter `data.tables`
     place:str='the set', # For messages
 )->tuple[list[tuple[str, ...]], tuple[str, ...], str]: # Labels by row; all classes in order; what was understood
     "Labels as words (ours)."

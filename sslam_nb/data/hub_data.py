@@ -61,9 +61,9 @@ def _row_sides(rows:HubRows, sheet:Sheet, folds:list[str], fold)->tuple[list, st
 def hub_notes(
     rows:HubRows,       # Of a set
     files:list[str],    # What its rows are called here
-    labels:str=None,    # Column of the labels; None: by types and names
-    separator:str=None, # Between labels in a cell of text; None: by the rule of chapter `data.tables`
-    fold:int|str=None,  # To hold out; None: as the splits say, or the last
+    labels:str|None=None, # Column of the labels; None: by types and names
+    separator:str|None=None, # Between labels in a cell of text; None: by the rule of chapter `data.tables`
+    fold:int|str|None=None, # To hold out; None: as the splits say, or the last
 )->tuple[Notes, tuple[str, ...]]: # As for a folder; classes in order, () where the rows decide
     "What the columns of a set say of its rows (ours)."
     name = hub_label_column(rows.columns, labels, rows.place)
@@ -85,13 +85,13 @@ class HubClips(AudioFolder):
     "The rows of a set as clips of at most `clip_seconds` (ours)."
     def __init__(self,
         rows:HubRows,             # What was opened
-        labels:str=None,          # Column of the labels; None: by types and names
+        labels:str|None=None,     # Column of the labels; None: by types and names
         sample_rate:int=16_000,   # Of the clips given out [Hz]
         clip_seconds:float=10.24, # Longer recordings become several clips [s]
         max_bad:int=10,           # Unusable rows that are tolerated
-        separator:str=None,       # Between labels in a cell of text
-        encoding:str=None,        # Of tables; there are none
-        fold:int|str=None,        # To hold out; None: as the splits say, or the last
+        separator:str|None=None,  # Between labels in a cell of text
+        encoding:str|None=None,   # Of tables; there are none
+        fold:int|str|None=None,   # To hold out; None: as the splits say, or the last
     ):
         self.rows, self.root, self.clip_seconds = rows, Path(rows.place), clip_seconds
         numbers = [(split, i) for split, count in rows.counts.items() for i in range(count)]
@@ -193,8 +193,8 @@ class StreamClips:
 def pack_stream(
     data:str|Path,      # hf:owner/name, or a folder of parquet
     folder:str|Path,    # For the shards: itself, or its folders train, valid and test
-    labels:str=None,    # Column of the labels; None: by types and names
-    separator:str=None, # Between labels in a cell of text
+    labels:str|None=None, # Column of the labels; None: by types and names
+    separator:str|None=None, # Between labels in a cell of text
     spectrogram:SpectrogramConfig=SpectrogramConfig(), # Sample rate, and T, which is how much is heard of a row
     kind:str='flac',    # flac or log_mel
     max_bad:int=10,     # Rows that cannot be read and are left out, named in the index

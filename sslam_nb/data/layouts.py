@@ -113,10 +113,10 @@ def by_side(
 
 def read_listed(
     root:Path,          # A folder of one's own, or its csv
-    fold:int|str=None,  # To test on, where the table has folds
-    labels:str=None,    # Column of the labels; None: by chapter `data.tables`
-    separator:str=None, # Between labels in a cell; None: by its rule
-    encoding:str=None,  # Of the tables; None: UTF-8 or UTF-16
+    fold:int|str|None=None, # To test on, where the table has folds
+    labels:str|None=None, # Column of the labels; None: by chapter `data.tables`
+    separator:str|None=None, # Between labels in a cell; None: by its rule
+    encoding:str|None=None, # Of the tables; None: UTF-8 or UTF-16
 )->dict[str, ClipTable]: # By split
     "A folder that a table or its subfolders describe, as pre-training understands it (ours)."
     options = dict(labels=labels, separator=separator, encoding=encoding)
@@ -218,7 +218,7 @@ def _words(root:Path, words:set)->list[str]:
 # %% ../../nbs/data/14_layouts.ipynb #fc0ab96e
 def read_speech_commands(
     root:Path,           # Holds a folder for each word, and the two lists
-    words:tuple=None,    # KS1_WORDS: twelve classes, as in SUPERB; None: all 35 words of version 2
+    words:tuple|None=None, # KS1_WORDS: twelve classes, as in SUPERB; None: all 35 words of version 2
 )->dict[str, ClipTable]: # train, valid and test
     "Speech Commands by its published lists (Warden 2018; Yang et al. 2021; Appendix B.0.1)."
     if words and (root/'speech_commands_v0.01').is_dir(): root = root/'speech_commands_v0.01'

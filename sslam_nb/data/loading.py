@@ -73,7 +73,7 @@ def make_loader(
     shuffle:bool=True, # False keeps the order of the data set
     process:int=0,     # Which of the processes this is
     processes:int=1,   # How many share each step
-    order:BatchOrder=None, # Another order; None: each clip once an epoch
+    order:BatchOrder|None=None, # Another order; None: each clip once an epoch
 )->DataLoader:         # Of dictionaries: tensors (B, ...), lists of B words
     "Batches in an order that depends on the seed alone (ours)."
     order = order or BatchOrder(len(dataset), batch_size, seed, shuffle, process, processes)
@@ -139,7 +139,7 @@ def stats(
     source,                # Any source of clips
     spectrogram:SpectrogramConfig=SpectrogramConfig(), # T, mel bins and rate; its mean and std are not used
     workers:int=0,         # Loader processes
-    max_clips:int=None,    # Stop after about so many; None: all
+    max_clips:int|None=None, # Stop after about so many; None: all
     quiet:bool=True,       # No progress bar
 )->tuple[float, float]:    # Mean and standard deviation over all bins of all clips
     "The two numbers for `normalize`, in one pass (ours; Table 7 gives those of the paper's sets)."

@@ -100,7 +100,7 @@ def _read_lbl(path:Path, paths:np.ndarray, classes:tuple)->tuple[np.ndarray, np.
 def read_manifest(
     folder:str|Path,    # Holds {split}.tsv, {split}.lbl and label_descriptors.csv
     split:str='train',  # train or eval
-    root:str|Path=None, # Where the audio is; None: as line 1 of the tsv says
+    root:str|Path|None=None, # Where the audio is; None: as line 1 of the tsv says
     min_samples:int=10_000, # Clips with a smaller number are left out
 )->ClipTable:           # Named 'folder-split'
     "A set as the official code describes it (official code)."
@@ -163,11 +163,11 @@ class Listed(NamedTuple):
 
 def read_csv(
     path:str|Path,      # With a header that names files and labels
-    root:str|Path=None, # Folder that the paths are relative to; None: that of the csv
+    root:str|Path|None=None, # Folder that the paths are relative to; None: that of the csv
     classes=None,       # All labels in class order; None: those that occur, sorted
-    labels:str=None,    # Column of the labels; None: by chapter `data.tables`
-    separator:str=None, # Between labels in a cell; None: by its rule
-    encoding:str=None,  # Of the csv; None: UTF-8 or UTF-16
+    labels:str|None=None, # Column of the labels; None: by chapter `data.tables`
+    separator:str|None=None, # Between labels in a cell; None: by its rule
+    encoding:str|None=None, # Of the csv; None: UTF-8 or UTF-16
 )->Listed:
     "Clips and labels from one csv, understood as in a folder (ours)."
     path = Path(path).expanduser()

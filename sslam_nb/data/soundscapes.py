@@ -21,7 +21,7 @@ CLASSES = tuple(sorted(SOUNDS))
 def synthesize(
     label:str,             # One of `CLASSES`
     seed=0,                # Whole number(s) >= 0, or a NumPy generator
-    duration:float=None,   # [s], 0.1 or more; None draws 1 to 4 s
+    duration:float|None=None, # [s], 0.1 or more; None draws 1 to 4 s
     sample_rate:int=RATE,  # [Hz], 16 000 or more
 )->np.ndarray:             # Wave (n,), float64, peak 0.9
     "Render one sound event with random pitch, pace and timbre (ours)."
@@ -71,7 +71,7 @@ def make_soundscape(
     n_events:int,                     # Events in the clip, each of another class
     duration:float=10.0,              # Of the clip [s]
     snr:tuple[float, float]=(0, 20),  # Lowest and highest SNR of an event [dB]
-    overlap:int=None,                 # Events that sound at once at the densest instant; None: all of them
+    overlap:int|None=None,            # Events that sound at once at the densest instant; None: all of them
     classes:tuple[str, ...]=CLASSES,  # Draw labels from these
     clip_id:str='soundscape',         # Name of the clip
 )->Clip:                              # 16 kHz, with labels and events
@@ -115,7 +115,7 @@ class SoundscapeDataset:
         duration:float=10.0,             # Of a clip [s]
         events:tuple[int, int]=(1, 4),   # Fewest and most events in a clip, drawn uniformly
         snr:tuple[float, float]=(0, 20), # Lowest and highest SNR of an event [dB]
-        overlap:int=None,                # As in `make_soundscape`
+        overlap:int|None=None,           # As in `make_soundscape`
         classes:tuple[str, ...]=CLASSES, # As in `make_soundscape`
     ):
         if n_clips < 1: raise ValueError(f"n_clips={n_clips} must be 1 or more")

@@ -148,12 +148,12 @@ class AudioFolder(Accounted):
     "A folder of audio as clips of at most `clip_seconds` (ours)."
     def __init__(self,
         root:str|Path,            # The folder; anything below it counts
-        labels:str=None,          # Column of the labels in a table; None looks for the usual names
+        labels:str|None=None,     # Column of the labels in a table; None looks for the usual names
         sample_rate:int=16_000,   # Of the clips given out [Hz]
         clip_seconds:float=10.24, # Longer files become several clips [s]
         max_bad:int=10,           # Unusable files that are tolerated
-        separator:str=None,       # Between labels in a cell; None: by the rule of chapter `data.tables`
-        encoding:str=None,        # Of the tables; None: UTF-8 or UTF-16
+        separator:str|None=None,  # Between labels in a cell; None: by the rule of chapter `data.tables`
+        encoding:str|None=None,   # Of the tables; None: UTF-8 or UTF-16
     ):
         self.root = Path(root).expanduser().resolve()
         listing = list_folder(self.root)

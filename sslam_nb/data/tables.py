@@ -18,7 +18,7 @@ _MARKS = {codecs.BOM_UTF8: 'utf-8-sig', codecs.BOM_UTF16_LE: 'utf-16', codecs.BO
 
 def read_text(
     path:str|Path,     # A text file, or one packed as .gz
-    encoding:str=None, # Of the file; None: UTF-8, or UTF-16 with its mark
+    encoding:str|None=None, # Of the file; None: UTF-8, or UTF-16 with its mark
 )->tuple[str, str]:    # The text with plain line ends, and the encoding
     "A text file as characters; an encoding that is not known by a rule is asked for (ours)."
     path = Path(path)
@@ -95,7 +95,7 @@ def _separator(header:str)->str:
 # %% ../../nbs/data/03_tables.ipynb #931cd915
 def read_sheet(
     path:str|Path,     # csv, tsv and their like, also packed as .gz
-    encoding:str=None, # None: UTF-8, or UTF-16 with its mark
+    encoding:str|None=None, # None: UTF-8, or UTF-16 with its mark
 )->Sheet:              # Its cells
     "The cells of a table, by stated rules (ours; parsed by pandas)."
     path = Path(path)
@@ -144,7 +144,7 @@ def _check_quotes(sheet:Sheet):
 def column(
     sheet:Sheet,    # The table
     kind:str,       # A key of COLUMNS
-    wanted:str=None, # Name of the column, as the user wrote it; None: by COLUMNS
+    wanted:str|None=None, # Name of the column, as the user wrote it; None: by COLUMNS
 )->str|None:        # Its name in `sheet.rows`; None if there is none
     "The column that holds something; a wanted one that is not there is an error (ours)."
     names = {plain_name(name): name for name in reversed(list(sheet.rows))}
@@ -155,7 +155,7 @@ def column(
 # %% ../../nbs/data/03_tables.ipynb #f19a1b06
 def label_separator(
     cells,              # Of one column
-    separator:str=None, # The user's; None: by the rule
+    separator:str|None=None, # The user's; None: by the rule
 )->str:                 # '\n', ';', '|', ',' or '' where no cell has several labels
     "What separates labels in a column: the strongest separator that occurs (ours)."
     if separator is not None: return separator
@@ -183,7 +183,7 @@ def split_labels(
 def read_label_cells(
     sheet:Sheet,        # The table
     name:str,           # Of the column
-    separator:str=None, # None: by the rule
+    separator:str|None=None, # None: by the rule
     others=(),          # Cells of the other tables that are used beside this one
 )->tuple[list[tuple[str, ...]], str]: # Labels of each row, and the separator in words
     "The labels of a table; two that never come apart are pointed out (ours)."

@@ -38,7 +38,7 @@ from ..training.weights import save_classifier, weights_hash
 def evaluate(
     model:Classifier,   # In any mode, with `classes`
     loader:DataLoader,  # Of log-mels or of features, in the order of the clips
-    bad:list=None,      # Receives 'file: reason' of unreadable clips
+    bad:list|None=None, # Receives 'file: reason' of unreadable clips
 )->Scored:              # Scores before the sigmoid
     "Score every clip of a split (Section 4.4)."
     scored, device = Scored(model.classes), model.head.weight.device
@@ -239,7 +239,7 @@ def train_classifier(
     encoder:AudioViT,     # From `start_from`; trained in place
     task:Task,            # The clips
     folder:str|Path,      # Run folder, relative to the project or absolute
-    device:str=None,      # cpu, cuda ...; None: the fastest present
+    device:str|None=None, # cpu, cuda ...; None: the fastest present
     resume:bool=False,    # Continue an interrupted run of the same configuration
     quiet:bool=False,     # No progress bar
     overwrite:bool=False, # Replace a finished run, when this one is finished

@@ -34,14 +34,14 @@ class DownstreamConfig:
     "One training on labels; the defaults are fine-tuning on AS-20K at the paper's size (Table 8)."
     task:str = 'finetune'        # finetune or linear, Section 4.4
     dataset:str = 'as-20k'       # Name in the registry, or soundscapes (embedded)
-    data:str = None              # Folder of the set, or hf:owner/name; None for soundscapes
-    fold:int|str = None          # To test on, for sets with folds; None: the first
-    labels:str = None            # Column of the labels, for dataset csv; None looks for the usual names
-    separator:str = None         # Between labels in a cell; None: the strongest of line end ; | , that occurs
-    encoding:str = None          # Of the tables; None: UTF-8 or UTF-16
+    data:str|None = None         # Folder of the set, or hf:owner/name; None for soundscapes
+    fold:int|str|None = None     # To test on, for sets with folds; None: the first
+    labels:str|None = None       # Column of the labels, for dataset csv; None looks for the usual names
+    separator:str|None = None    # Between labels in a cell; None: the strongest of line end ; | , that occurs
+    encoding:str|None = None     # Of the tables; None: UTF-8 or UTF-16
     size:str = 'paper'           # paper, small or tiny
-    checkpoint:str = None        # Of the encoder: a file, a folder or a Hub name; None: random weights
-    steps:int = None             # Updates, Table 7; None: from the epochs
+    checkpoint:str|None = None   # Of the encoder: a file, a folder or a Hub name; None: random weights
+    steps:int|None = None        # Updates, Table 7; None: from the epochs
     epochs:int = 94              # Passes over the data, Table 8
     warmup_share:float = 10/94   # Warm-up / all, Tables 7 and 8
     lr:float = 5e-5              # Peak learning rate, Tables 7 and 8

@@ -34,7 +34,7 @@ def _with_drop_path(encoder:AudioViT, rate:float)->AudioViT:
     new.load_state_dict(encoder.state_dict())
     return new
 
-def _check_fit(sizes:EncoderConfig, n_mels:int, cfg:SpectrogramConfig, name:str, rate:int=None):
+def _check_fit(sizes:EncoderConfig, n_mels:int, cfg:SpectrogramConfig, name:str, rate:int|None=None):
     "Refuse a checkpoint that cannot see the recipe's log-mels, or has learned those of another sample rate."
     size, frames, longest = sizes.patch_size, cfg.target_frames, sizes.max_time_patches*sizes.patch_size
     rules = [(n_mels != cfg.n_mels, f"has {n_mels} mel bins and the recipe has n_mels={cfg.n_mels}"),

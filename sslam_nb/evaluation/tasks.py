@@ -89,7 +89,7 @@ def score_only(
     start:Start,          # With a classifier
     task:Task,            # The clips
     folder:str|Path,      # Run folder, relative to the project or absolute
-    device:str=None,      # cpu, cuda ...; None: the fastest present
+    device:str|None=None, # cpu, cuda ...; None: the fastest present
     overwrite:bool=False, # Replace a finished run
 )->Trained:               # With nothing trained
     "Score the test clips with a fine-tuned checkpoint (Section 4.4)."
@@ -119,7 +119,7 @@ def run_task(
     start:Start,          # Encoder or classifier to start from
     task:Task,            # The clips
     folder:str|Path,      # Run folder, relative to the project or absolute
-    device:str=None,      # cpu, cuda ...; None: the fastest present
+    device:str|None=None, # cpu, cuda ...; None: the fastest present
     resume:bool=False,    # Continue an interrupted run of the same recipe
     train:bool=True,      # False: score the clips with the classifier as it is
     quiet:bool=False,     # No progress bar

@@ -137,7 +137,7 @@ def real_clips(
 def benchmark(
     name:str,      # As in the paper's tables: AS-20K, SPASS Market, ESC-50, KS1, KS2
     size:str,      # At paper the set itself, else its stand-in
-    real:str=None, # Folder with esc10 and fsdd, or with the paper's sets; None: not at hand
+    real:str|None=None, # Folder with esc10 and fsdd, or with the paper's sets; None: not at hand
 )->dict|None:      # For `judged`: dataset, data, and what the stand-in changes; None: there is no stand-in
     "The set behind a column of the paper's tables (Section 4.1)."
     key = name.lower().replace(' ', '-')

@@ -185,7 +185,7 @@ def save_table(
     cells,              # Cells at the size shown
     claims:dict,        # As for `verdict`
     size:str='tiny',    # Of our runs
-    also:dict=None,     # Title -> cells of the same rows and columns, measured in another way
+    also:dict|None=None, # Title -> cells of the same rows and columns, measured in another way
     reading:str='',     # What a reader may conclude, beyond the rule's sentences
     records:str|Path='papers_tables/records', # Folder
     folder:str|Path='papers_tables', # To write to: NAME.md and NAME.csv, NAME_small.md ...

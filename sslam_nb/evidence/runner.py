@@ -98,7 +98,7 @@ def run_job(
     job:Job,               # What to run
     folder:Path,           # Of the run folders
     records:Path,          # Of the records
-    device:str=None,       # cpu, cuda ...; None: the fastest present
+    device:str|None=None,  # cpu, cuda ...; None: the fastest present
 )->Path:                   # Its record
     "Train one job whose origin has been trained, and write its record (ours)."
     origin = folder/job.start.name/'model.safetensors' if job.start else None
@@ -140,7 +140,7 @@ def run_jobs(
     folder:str|Path='runs/experiments', # Of run folders
     records:str|Path='papers_tables/records', # Of records
     processes:int=1,            # Side by side, on the CPU; 1 on a GPU
-    device:str=None,            # cpu, cuda ...; None: the fastest present
+    device:str|None=None,       # cpu, cuda ...; None: the fastest present
     say=print,                  # Receives a line for each stage and each failure
 )->list[str]:                   # 'job: error' of what failed
     "Run what has not been run (ours)."

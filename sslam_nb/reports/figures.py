@@ -154,8 +154,8 @@ def put_log_mel(
     role:str='model',   # Key of `ROLES`
     title:str='',       # Above
     note:str='',        # Below, e.g. the shape
-    hidden:Tensor=None, # Patches that are greyed out (N,), bool
-    region:Tensor=None, # Patch columns; the ends of each region are dotted (n_time,), bool
+    hidden:Tensor|None=None, # Patches that are greyed out (N,), bool
+    region:Tensor|None=None, # Patch columns; the ends of each region are dotted (n_time,), bool
     scale:tuple[float, float]=(-1.0, 1.0), # Values of the darkest and the brightest colour
 ):
     "A log-mel as a framed picture."
@@ -193,7 +193,7 @@ def put_features(
     role:str='model',   # Key of `ROLES`
     title:str='',       # Above
     note:str='',        # Below, e.g. the shape
-    blank:Tensor=None,  # Patches that are left white (N,), bool
+    blank:Tensor|None=None, # Patches that are left white (N,), bool
     n_mel:int=8,        # Patches per column
 ):
     "Features as a framed picture, one colour a patch."

@@ -85,7 +85,7 @@ def record_task(
     trained:Trained,      # What came out
     task:Task,            # On what
     start:str,            # Where the encoder came from
-    probe:dict=None,      # From `quick_probe`
+    probe:dict|None=None, # From `quick_probe`
 )->Path:                  # runs/<run_name>/record.json
     "Write the run's record beside its classifier (ours)."
     curve = trained.evaluations.to_dict('records')

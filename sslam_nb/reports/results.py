@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 import sslam_nb
-from ..config import flatten, parse_json
+from ..config import flatten, parse_json, without_none
 from ..core import atomic_path, git_commit
 
 # %% ../../nbs/reports/00_results.ipynb #21f040a6
@@ -35,11 +35,11 @@ class RunRecord:
     size:str = ''           # paper, small or tiny
     data:str = ''           # Name of the data
     data_checksum:str = ''  # Of the clips, as their source computes it
-    n_clips:int = None      # Clips trained on
-    commit:str = None       # git commit of the code, with +dirty when tracked files were edited
+    n_clips:int|None = None # Clips trained on
+    commit:str|None = None  # git commit of the code, with +dirty when tracked files were edited
     hardware:str = ''       # Processor or GPU
     versions:dict = field(default_factory=dict)     # Of Python and the packages that compute
-    wall_s:float = None     # Wall-clock time [s]
+    wall_s:float|None = None # Wall-clock time [s]
     created:str = ''        # UTC date and time
     history:list = field(default_factory=list)      # Rows of the training curve, each a dict
     notes:str = ''          # Anything a reader should know
@@ -101,7 +101,7 @@ def make_record(
     metrics:dict,   # Name -> number, or a dict of the same; tensors are fine
     source=None,    # Data trained on: has a length, `name` and `checksum`
     history=(),     # Rows of the training curve: dicts, or a DataFrame; its empty cells become None
-    wall_s:float=None,             # Wall-clock time [s]
+    wall_s:float|None=None,        # Wall-clock time [s]
     device:str|torch.device='cpu', # Where the run computed
     notes:str='',   # Anything a reader should know
 )->RunRecord:       # Ready for `write_record`
@@ -138,9 +138,10 @@ def write_record(
 def _checked(values:dict)->dict:
     "The fields of a record, each of its type; numbers that fit 64 bits, nothing nested more than 20 deep."
     for f in fields(RunRecord):
-        value, kinds = values[f.name], (int, float) if f.type is float else (f.type,)
+        value, kind = values[f.name], without_none(f.type)
+        kinds = (int, float) if kind is float else (kind,)
         if type(value) not in kinds and not (value is None and f.default is None):
-            raise ValueError(f"{f.name} is of type {type(value).__name__}, not {f.type.__name__}")
+            raise ValueError(f"{f.name} is of type {type(value).__name__}, not {kind.__name__}")
     level = [values]
     for _ in range(20):
         inside = [one.values() if isinstance(one, dict) else one for one in level]
@@ -172,7 +173,7 @@ def _read(path):
 # %% ../../nbs/reports/00_results.ipynb #374f5170
 def read_records(
     folder:str|Path, # Searched with all that is below it
-    left_out:list=None, # Receives 'file: reason'; None: a warning names them
+    left_out:list|None=None, # Receives 'file: reason'; None: a warning names them
     **match,         # Field or hyper-parameter = value, e.g. variant='SSLAM'
 )->list[RunRecord]:  # In the order of their paths
     "Records below a folder that have these values (ours)."

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..config import PretrainConfig, flatten, override, preset
+from ..config import PretrainConfig, flatten, override, preset, without_none
 from ..core import project_path, set_seed, step_generator
 from ..data.access import Splits, open_data
 from ..data.account import plain_account
@@ -71,7 +71,7 @@ def parameter_types(
             continue
         for f in fields(kind):
             if is_dataclass(f.type): found |= parameter_types(f.type)
-            else: found[f.name] = Parameter(f.type, f.default)
+            else: found[f.name] = Parameter(without_none(f.type), f.default)
     return found
 
 # %% ../../nbs/reports/03_runs.ipynb #2ef8ffbd
@@ -149,7 +149,7 @@ def named(
 # %% ../../nbs/reports/03_runs.ipynb #e3397a1d
 def read_options(
     namespace:dict, # `globals()` of a notebook, straight after its parameter cells
-    kind:type=None, # NamedTuple of all that may be given; None: one made of `types`
+    kind:type|None=None, # NamedTuple of all that may be given; None: one made of `types`
     **types:type,   # Name = type, in the order of the result
 ):                  # One of that kind
     "The parameters of a notebook that has no recipe; a misspelt one is an error (ours)."
@@ -295,7 +295,7 @@ def record_run(
     cfg:PretrainConfig,  # Effective configuration
     run:Run,             # What was trained
     data:Splits,         # On what
-    probe:pd.DataFrame=None, # From `probe_table`
+    probe:pd.DataFrame|None=None, # From `probe_table`
     start:str='',        # Why it began there, from `starting_point`
 )->Path:                 # runs/<run_name>/record.json
     "Write the run's record beside its checkpoint."

@@ -54,8 +54,8 @@ def load_classifier(
 def load_official(
     name:str|Path,        # As for `load_checkpoint`
     which:str='student',  # 'student': everything that the file holds; 'teacher': the EMA encoder alone
-    n_classes:int=None,   # Expected size of the head; None takes the file's
-    classes:list[str]=None, # Names of the head's classes, in its order
+    n_classes:int|None=None, # Expected size of the head; None takes the file's
+    classes:list[str]|None=None, # Names of the head's classes, in its order
     **download,           # Of `find_checkpoint`
 )->SSLAM|Classifier|AudioViT: # On the CPU, float32, in evaluation mode
     "Load an official checkpoint of EAT or SSLAM; a missing or surplus key is an error (official code)."

@@ -32,8 +32,8 @@ class Classifier(nn.Module):
         encoder:AudioViT,        # Pre-trained or new; shared, not copied
         n_classes:int,           # C
         pool:str='cls',          # 'cls' or 'mean'
-        classes:tuple[str]=None, # Names of the C scores, in order
-        spectrogram:SpectrogramConfig=None, # What it is trained on; None: not known
+        classes:tuple[str, ...]|None=None, # Names of the C scores, in order
+        spectrogram:SpectrogramConfig|None=None, # What it is trained on; None: not known
     ):
         super().__init__()
         if classes is not None and len(classes) != n_classes:

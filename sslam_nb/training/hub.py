@@ -56,9 +56,9 @@ class HubModel(PyTorchModelHubMixin, library_name='sslam_nb', pipeline_tag='feat
     provenance = None   # What the checkpoint it came from says: data, step, commit ...
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path:str|Path, *, revision:str=None,
-                        cache_dir:str|Path=None, force_download:bool=False, local_files_only:bool=False,
-                        token:str|bool=None):
+    def from_pretrained(cls, pretrained_model_name_or_path:str|Path, *, revision:str|None=None,
+                        cache_dir:str|Path|None=None, force_download:bool=False, local_files_only:bool=False,
+                        token:str|bool|None=None):
         "Load from a file, a folder or a repository: on the CPU, in evaluation mode, or one clear error."
         path = find_checkpoint(pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir,
                                token=token, force_download=force_download, local_files_only=local_files_only)

@@ -202,8 +202,8 @@ def _ema_from_student(model:SSLAM, state:dict)->dict:
 def read_official_file(
     path:Path,            # A file in a layout of the official code
     which:str='student',  # 'student': everything that the file holds; 'teacher': the EMA encoder alone
-    n_classes:int=None,   # Expected size of the head; None takes the file's
-    classes:list[str]=None, # Names of the head's classes, in its order
+    n_classes:int|None=None, # Expected size of the head; None takes the file's
+    classes:list[str]|None=None, # Names of the head's classes, in its order
     strict:bool=True,     # False: a pre-training file may lack the teacher, which is then the student's copy
 )->SSLAM|Classifier|AudioViT: # On the CPU, float32, in evaluation mode
     "Read an official checkpoint of EAT or SSLAM, strictly and safely (layouts of the official code)."

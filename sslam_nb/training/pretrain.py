@@ -65,7 +65,7 @@ def param_groups(
 # %% ../../nbs/training/09_pretrain.ipynb #04f1f11a
 def make_accelerator(
     cfg:PretrainConfig, # Gives precision
-    device:str=None,    # See `pick_device`; ignored when launched on several processes
+    device:str|None=None, # See `pick_device`; ignored when launched on several processes
 )->Accelerator:
     "Device, processes and mixed precision for a run (Hugging Face Accelerate)."
     AcceleratorState._reset_state()                   # an earlier run may have had another precision
@@ -148,7 +148,7 @@ def train_steps(
     save,                    # Called with nothing after `save_every` steps or `save_minutes`, and at the end
     came:list=(),            # From `stop_requests`
     quiet:bool=False,        # No progress bar
-    track:Tracker=None,      # Sent every row of the metrics
+    track:Tracker|None=None, # Sent every row of the metrics
 ):
     "Update until `total`, logging and saving on the way."
     window, started, saved = [], time.perf_counter(), time.perf_counter()
@@ -279,8 +279,8 @@ def pretrain(
     cfg:PretrainConfig,   # The recipe
     source,               # Clips: SoundscapeDataset, AudioFolder or anything with their protocol
     folder:str|Path,      # Run folder, relative to the project or absolute
-    init:str|Path=None,   # Checkpoint to start from, see `initialise`; None: random weights
-    device:str=None,      # cpu, cuda ...; None: the fastest present
+    init:str|Path|None=None, # Checkpoint to start from, see `initialise`; None: random weights
+    device:str|None=None, # cpu, cuda ...; None: the fastest present
     resume:bool=False,    # Continue an interrupted run of the same configuration
     quiet:bool=False,     # No progress bar
     overwrite:bool=False, # Replace a finished run, when this one is finished

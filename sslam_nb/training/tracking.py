@@ -86,7 +86,7 @@ class Tracker:
     def __init__(self,
         log_with:str,     # auto, none, or names with commas
         folder:str|Path,  # Run folder
-        config:dict=None, # Hyper-parameters of a training that starts or goes on; None: something is added to it
+        config:dict|None=None, # Hyper-parameters of a training that starts or goes on; None: something is added to it
         step:int=0,       # Updates that are done
         main:bool=True,   # False: another process of the launch logs
         quiet:bool=False, # Do not say who watches

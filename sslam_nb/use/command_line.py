@@ -8,7 +8,7 @@ __all__ = ['PATHS', 'MAIN', 'EMBED', 'PREDICT', 'PRETRAIN', 'FINETUNE', 'TABLES'
 # %% ../../nbs/use/12_command_line.ipynb #cb6edede
 import argparse, csv, json, os, signal, subprocess, sys, textwrap, warnings
 from contextlib import contextmanager, redirect_stdout
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 
 # %% ../../nbs/use/12_command_line.ipynb #5ecd2da9
@@ -118,12 +118,12 @@ def _predict(args, out):
 def _find_project()->Path:
     "The checkout around the current folder, or the one that this package lies in."
     from sslam_nb.core import project_root
-    for root in (project_root(), Path(find_spec('sslam_nb').origin).parents[1]):
+    for root in (project_root(), Path(str(files('sslam_nb'))).parent):
         if (root/'nbs'/'stage2.ipynb').is_file(): return root
     raise FileNotFoundError("pretrain, finetune and tables run notebooks, which are in the source repository of "
                             "sslam_nb and not in the installed package; clone it, and run this inside the clone")
 
-def _run(command:list, root:Path, what:str, stdout:int=None):
+def _run(command:list, root:Path, what:str, stdout:int|None=None):
     "Run a program until its end, also when it is told to stop."
     with subprocess.Popen(command, cwd=root, stdout=stdout) as child:
         try: code = child.wait()
@@ -299,7 +299,7 @@ def _said(error:BaseException)->str:
     return f'{type(error).__name__} {text} (--debug shows where)'
 
 def main(
-    argv:list[str]=None, # Words after `sslam`; None: those of the process
+    argv:list[str]|None=None, # Words after `sslam`; None: those of the process
 )->int:                  # Exit status
     "The command `sslam` (ours)."
     parser, out = make_parser(), sys.stdout

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core import evaluating
 from ..config import SpectrogramConfig
 from ..encoder import AudioViT
 from ..spectrogram import check_number, shown
-from ..sslam import SSLAM
 from ..training.checkpoints import load_checkpoint
-from ..training.classifier import Classifier
-from .windows import Windows, cut_all, input_of, run_windows
+from .windows import Model, Windows, cut_all, input_of, run_windows
 
 # %% ../../nbs/use/01_embed.ipynb #c221af8f
 def which_layers(
     encoder:AudioViT, # Has L blocks
-    layer=None,       # 0 to L - 1; None: the last; a list of them, or 'all'
+    layer:int|list[int]|str|None=None, # 0 to L - 1; None: the last; a list of them, or 'all'
 )->list[int]:         # Their numbers
     "The blocks that are meant, or an error (ours)."
     depth = len(encoder.blocks)
@@ -38,7 +37,7 @@ def which_layers(
 def layer_tokens(
     encoder:AudioViT, # In evaluation mode
     log_mel:Tensor,   # (B, T, F)
-    layer=None,       # As for `which_layers`
+    layer:int|list[int]|str|None=None, # As for `which_layers`
 )->Tensor:            # CLS and patches (B, 1 + N, D); for K layers (B, 1 + N, K, D)
     "Outputs of blocks, from one pass (ours; the last: official code)."
     layers, found = which_layers(encoder, layer), {}
@@ -75,7 +74,7 @@ def join_columns(
 )->Tensor:                # (n, ...)
     "One value for each column of a clip; columns of padding are left out (ours)."
     first, real = cut.start//size, (cut.frames + size - 1)//size
-    joined = torch.full((first[-1] + real[-1], *columns[0].shape[1:]), 0.0 if pool == 'mean' else -torch.inf)
+    joined = torch.full((int(first[-1] + real[-1]), *columns[0].shape[1:]), 0.0 if pool == 'mean' else -torch.inf)
     count = torch.zeros(len(joined), *[1]*(joined.ndim - 1))
     for column, start, k in zip(columns, first.tolist(), real.tolist()):
         part = slice(start, start + k)
@@ -90,18 +89,20 @@ def _join(parts:list[tuple], cut:Windows, pool:str, size:int, padding:str)->Embe
     vector = {'cls': cls, 'mean': mean, 'concat': torch.cat([cls, mean], dim=-1)}[pool]
     frames = join_columns([x for _, x in parts], cut, size)
     clip = torch.einsum('w,w...->...', cut.frames/cut.frames.sum(), vector)
+    if not (clip.isfinite().all() and frames.isfinite().all()):
+        raise ValueError("model: it gives NaN or infinity for samples that are in order; its weights are spoilt")
     return Embedding(clip, frames, torch.arange(len(frames))*(size/100))
 
 # %% ../../nbs/use/01_embed.ipynb #04310054
 def embed(
-    model:SSLAM|AudioViT|Classifier|str|Path, # Trained (of an SSLAM the student), or the name of a checkpoint
-    wave,            # One clip or a batch of them, NumPy or torch, in [-1, 1] (see `as_clips`)
+    model:Model|str|Path, # Trained (of an SSLAM the student), or the name of a checkpoint
+    wave:ArrayLike,  # One clip or a batch of them, NumPy or torch, in [-1, 1] (see `as_clips`)
     sample_rate:int, # Of all clips [Hz]
     pool:str='cls',  # Clip embedding: 'cls', 'mean' or 'concat'
-    layer=None,      # Block whose output is taken, 0 to L - 1; None: the last; a list of them, or 'all'
-    window:float=None, # [s]; None: what the model was trained on
-    hop:float=None,    # [s] between starts of windows; None: they do not overlap
-    spectrogram:SpectrogramConfig=None, # None: the model's own, or AudioSet's
+    layer:int|list[int]|str|None=None, # Block whose output is taken, 0 to L - 1, a list or 'all'; None: the last
+    window:float|None=None, # [s]; None: what the model was trained on
+    hop:float|None=None, # [s] between starts of windows; None: they do not overlap
+    spectrogram:SpectrogramConfig|None=None, # None: the model's own, or AudioSet's
     batch_size:int=8,  # Windows encoded at once
     padding:str='zeros', # Of windows with less sound: 'zeros', 'repeat' or 'none' (chapter `use.windows`)
 )->Embedding:          # Clip embedding, frame embeddings, and where each frame starts [s]
@@ -117,8 +118,6 @@ def embed(
         return x[:, 0], x[:, 1:].unflatten(1, (-1, encoder.n_mel_patches)).mean(2)
     with evaluating(encoder): parts = run_windows(run, cut, batch_size, encoder.cls_token)
     found = [_join(part, clip, pool, size, padding) for part, clip in zip(parts, cut)]
-    if not all(clip.clip.isfinite().all() and clip.frames.isfinite().all() for clip in found):
-        raise ValueError("model: it gives NaN or infinity for samples that are in order; its weights are spoilt")
     if not many: return found[0]
     clip, frames, times = zip(*found)
     return Embedding(torch.stack(clip), list(frames), list(times))

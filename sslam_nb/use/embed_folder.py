@@ -14,7 +14,6 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from torch import nn
 
 from ..config import flatten
 from ..core import atomic_path, import_extra, progress, project_path
@@ -26,6 +25,7 @@ from ..training.checkpoints import load_checkpoint
 from ..training.state import Stopped, changed_values, owning, stop_requests
 from ..training.weights import weights_hash
 from .files import Plan, Rows, batches, embed_recordings, read_ahead
+from .windows import Model
 
 # %% ../../nbs/use/05_embed_folder.ipynb #c6963d0c
 def differences(
@@ -42,7 +42,7 @@ def differences(
 
 def read_part(
     path:Path,      # OUT.parts/NUMBER.npz
-    first:int=None, # The file that it has to begin with; None: as it says
+    first:int|None=None, # The file that it has to begin with; None: as it says
 )->dict[str, np.ndarray]: # first, rows and said of its files, vectors and times of its rows
     "A part, its check sums compared; ValueError names what is damaged (ours)."
     try:
@@ -76,7 +76,8 @@ class Parts:
         overwrite:bool=False, # Begin anew where they do not
     ):
         self.folder, self.files, self.notes = folder, list(identity['files']), []
-        self.rows, self.said = [], []                                  # of each file that is done
+        self.rows:list[int] = []                                       # of each file that is done
+        self.said:list[str] = []
         if (paths := self.paths()) and (changed := differences(json.loads(json.dumps(identity)), self.settings())):
             if not overwrite:
                 raise ValueError(f"{folder} holds what was done with other settings: {', '.join(changed)}; give those, "
@@ -163,7 +164,7 @@ def check_output(
 # %% ../../nbs/use/05_embed_folder.ipynb #ef6b4e9a
 def _identity(plan:Plan, files:list[str])->dict:
     "What the rows of a folder depend on, JSON values by name."
-    how = {name: str(value) for name, value in plan.how.items() if name not in ('batch_size', 'spectrogram')}
+    how:dict = {name: str(value) for name, value in plan.how.items() if name not in ('batch_size', 'spectrogram')}
     layer = plan.how['layer']
     how |= dict(layer=len(plan.encoder.blocks) - 1 if layer is None else int(layer), window=plan.window, hop=plan.hop,
                 frames=plan.frames, weights=weights_hash(plan.encoder))
@@ -207,7 +208,7 @@ def _finish(out:Path, plan:Plan, parts:Parts):
 
 # %% ../../nbs/use/05_embed_folder.ipynb #95af2362
 def embed_folder(
-    model:nn.Module|str|Path, # As for `embed`, on the device where it shall work
+    model:Model|str|Path, # As for `embed`, on the device where it shall work
     folder:str|Path,    # With audio in and below it
     out:str|Path,       # To write: .npy, .csv or .parquet
     frames:bool=False,  # One row per patch column of 160 ms; False: one per file

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core import pick_device, project_path
 from ..data.clips import UNREAD, BadClip, can_decode, doubtful_length, fingerprint, printable
@@ -23,7 +23,7 @@ from ..spectrogram import check_number, check_rate, resample, shown
 from ..training.checkpoints import load_checkpoint
 from ..training.find import find_checkpoint
 from .embed import check_pool, embed
-from .windows import as_clips, input_of
+from .windows import Model, as_clips, input_of
 
 # %% ../../nbs/use/06_estimator.ipynb #4e3aac67
 def as_items(
@@ -63,13 +63,13 @@ def read_item(
 
 # %% ../../nbs/use/06_estimator.ipynb #245b6685
 @lru_cache(maxsize=2)
-def _load(name:str, contents:str|None)->nn.Module:
+def _load(name:str, contents:str|None)->Model:
     "A checkpoint, once per process."
     return load_checkpoint(name)
 
 def shared_model(
-    checkpoint:str|Path|nn.Module, # Name for `load_checkpoint`, or a model
-)->nn.Module:                      # The same object for the same file
+    checkpoint:str|Path|Model, # Name for `load_checkpoint`, or a model
+)->Model:                      # The same object for the same file
     "The model that a parameter means (ours)."
     if not isinstance(checkpoint, (str, PathLike)): return checkpoint
     path = project_path(checkpoint)
@@ -86,7 +86,7 @@ def _told(bad:dict, n:int)->str:
 
 def embed_items(
     items:list,       # Of `as_items`
-    model:nn.Module,  # As for `embed`
+    model:Model,      # As for `embed`
     sample_rate:int,  # Of arrays [Hz]
     bad:str='raise',  # What happens to recordings that cannot be read: 'raise' or 'nan'
     batch_size:int=8, # Windows encoded at once, and recordings in memory
@@ -95,7 +95,9 @@ def embed_items(
     "Clip embeddings of recordings, a batch at a time (ours)."
     rate = input_of(model)[1].sample_rate
     batch_size = check_number('batch_size', batch_size, 1, 2**31, 'must be a whole number, 1 or more')
-    failed, rows, sample_rate = {}, {}, check_rate(sample_rate)
+    failed:dict[int, Exception] = {}
+    rows:dict[int, np.ndarray] = {}
+    sample_rate = check_rate(sample_rate)
     def read(i, **how):
         try: return read_item(items[i], sample_rate, rate, **how)
         except (BadClip, ValueError, OSError) as error: failed[i] = error

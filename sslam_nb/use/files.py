@@ -8,19 +8,19 @@ __all__ = ['stretches', 'Recording', 'Plan', 'read_ahead', 'batches', 'Rows', 'e
 # %% ../../nbs/use/04_files.ipynb #e0b33e24
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.clips import BadClip, clip_seconds, doubtful_length, read_window, scan
 from ..spectrogram import check_rate, resample
 from .embed import embed
-from .windows import input_of
+from .windows import Model, input_of
 
 # %% ../../nbs/use/04_files.ipynb #a02f0739
 def stretches(
@@ -36,26 +36,26 @@ def stretches(
 class Recording(NamedTuple):
     "A file as it was read (ours)."
     file:str           # Relative path
-    wave:Tensor = None # Its first stretch (n,), mono, at the rate of the model; None: it cannot be used
+    wave:Tensor|None = None # Its first stretch (n,), mono, at the rate of the model; None: it cannot be used
     seconds:float = 0  # Length of the file [s]
-    spans:tuple = ()   # All of its stretches
+    spans:Sequence[tuple[int, int]] = () # All of its stretches
     said:str = ''      # Why it cannot be used, or what is doubtful
 
 # %% ../../nbs/use/04_files.ipynb #1b74183a
 class Plan:
     "How the files of one folder are read and embedded; threads may share it (ours)."
     def __init__(self,
-        model:nn.Module,   # As for `embed`
+        model:Model,       # As for `embed`
         root:Path,         # The folder
         frames:bool=False, # One row per patch column instead of one per file
         pool:str='cls',    # As for `embed`
-        layer:int=None,    # One block
+        layer:int|None=None, # One block
         stretch:float=600, # Longest stretch [s]
         **how,             # Other arguments of `embed`
     ):
         how |= dict(pool=pool, layer=layer)
         self.model, self.root, self.frames, self.how = model, root, frames, how
-        self.encoder, cfg, length, hop = input_of(model, *(how.get(n) for n in ('window', 'hop', 'spectrogram')))
+        self.encoder, cfg, length, hop = input_of(model, how.get('window'), how.get('hop'), how.get('spectrogram'))
         self.cfg, self.rate, self.column = cfg, cfg.sample_rate, self.encoder.cfg.patch_size/100
         self.window, self.hop = length/100, hop/100
         self.seconds = max(1, round(stretch/self.window))*self.window
@@ -63,7 +63,7 @@ class Plan:
             raise ValueError(f"pool={pool!r} makes one vector of a file; with frames=True leave it out")
         silence = embed(model, torch.zeros(self.rate), self.rate, **how)      # a wrong setting is an error here
         if silence.clip.ndim != 1: raise ValueError(f"layer={layer!r}: give one layer, a whole number")
-        self.width = silence.frames.shape[1] if frames else len(silence.clip)
+        self.width = len(silence.frames[0]) if frames else len(silence.clip)
 
     def read(self, file:str, span:tuple[int, int])->Tensor:
         "A stretch, mono, at the rate of the model (n,); `BadClip` if that cannot be done."
@@ -90,7 +90,7 @@ def read_ahead(
     most:int,               # Items under way
 )->Iterator:                # Results in the same order
     "Results of threads, in order, no more than `most` ahead (ours)."
-    waiting = deque()
+    waiting:deque[Future] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))
         if len(waiting) >= most: yield waiting.popleft().result()
@@ -130,7 +130,7 @@ def _rows(plan:Plan, recording:Recording, parts:list, n_frames:list[int])->Rows:
 def embed_recordings(
     plan:Plan,       # Of their folder
     recordings:list[Recording], # From `batches`
-    came:list=(),    # From `stop_requests`
+    came:Sequence=(), # From `stop_requests`
 )->list[Rows]|None:  # One for each; None: told to stop in the middle
     "Embed a batch of files, and whatever follows their first stretches (ours)."
     shift, frame = plan.rate//100, plan.rate//40

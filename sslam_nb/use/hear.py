@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..spectrogram import as_samples, check_number, check_rate, shown
 from ..training.checkpoints import load_checkpoint
 from .embed import check_pool, embed
-from .windows import input_of
+from .windows import Model, input_of
 
 # %% ../../nbs/use/07_hear.ipynb #6560d78e
 def check_waves(
@@ -36,7 +36,7 @@ def check_waves(
 # %% ../../nbs/use/07_hear.ipynb #9b89c5f4
 def check_passes(
     passes:int,       # What was given
-    model:nn.Module,  # As for `embed`
+    model:Model,      # As for `embed`
     sample_rate:int,  # Of the waves [Hz]
 )->int:               # The same
     "A number of passes whose shift is a whole number of frames and samples (ours)."
@@ -47,7 +47,7 @@ def check_passes(
     return found
 
 def wave_frames(
-    model:nn.Module,  # As for `embed`
+    model:Model,      # As for `embed`
     audio:Tensor,     # Mono clips of one length (B, n) in [-1, 1]
     sample_rate:int,  # Of them [Hz]
     passes:int=4,     # Shifted passes: 4 give a frame every 40 ms, 1 every 160 ms
@@ -58,7 +58,7 @@ def wave_frames(
     passes = check_passes(passes, model, rate)
     shift = input_of(model)[0].cfg.patch_size*rate//(100*passes)                 # samples
     starts = [k*shift for k in range(passes) if k == 0 or 40*(audio.shape[1] - k*shift) >= rate]
-    parts = [torch.stack(embed(model, list(audio[:, start:]), rate, **options).frames) for start in starts]
+    parts = [torch.stack(list(embed(model, list(audio[:, start:]), rate, **options).frames)) for start in starts]
     frames = parts[0].new_empty(len(audio), sum(part.shape[1] for part in parts), parts[0].shape[2])
     for k, part in enumerate(parts): frames[:, k::len(parts)] = part
     return frames.to(audio.device)
@@ -69,15 +69,16 @@ RATES = (16_000, 22_050, 32_000, 44_100, 48_000) # Rates at which HEAR has its r
 class HearModel(nn.Module):
     "A model with the attributes that HEAR asks for (ours)."
     def __init__(self,
-        model:nn.Module,    # As for `embed`
+        model:Model,        # As for `embed`
         passes:int=4,       # Frames every 160/passes ms
         pool:str='cls',     # Scene embedding: 'cls', 'mean' or 'concat'
-        layer:int=None,     # Block whose output is taken, 0 to L - 1; None: the last
+        layer:int|None=None, # Block whose output is taken, 0 to L - 1; None: the last
         batch_size:int=8,   # Windows encoded at once
     ):
         super().__init__()
         encoder, cfg, *_ = input_of(model)
-        self.model, self.pool, self.options = model, pool, dict(layer=layer, batch_size=batch_size)
+        self.model, self.pool = model, pool
+        self.options:dict = dict(layer=layer, batch_size=batch_size)
         self.sample_rate = next((rate for rate in RATES if rate >= cfg.sample_rate), RATES[-1])
         self.passes = check_passes(passes, model, self.sample_rate)
         self.timestamp_embedding_size = encoder.cfg.width

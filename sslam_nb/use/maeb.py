@@ -13,7 +13,7 @@ from pathlib import Path
 
 import soundfile
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..core import import_extra, pick_device, progress
@@ -21,7 +21,7 @@ from ..spectrogram import check_rate, resample, shown
 from ..training.checkpoints import load_checkpoint
 from ..training.weights import weights_hash
 from .embed import check_pool, embed
-from .windows import as_clips, input_of
+from .windows import Model, as_clips, input_of
 
 # %% ../../nbs/use/09_maeb.ipynb #40b5c69e
 def item_wave(
@@ -58,10 +58,10 @@ def batch_waves(
 
 # %% ../../nbs/use/09_maeb.ipynb #fca57603
 def maeb_meta(
-    model:nn.Module, # As for `embed`
+    model:Model,     # As for `embed`
     name:str,        # owner/model, under which results are stored
     pool:str='cls',  # Clip embedding: 'cls', 'mean' or 'concat'
-    layer:int=None,  # Block whose output is taken; None: the last
+    layer:int|None=None, # Block whose output is taken; None: the last
     **changes,       # Other fields of `mteb.models.ModelMeta`, e.g. training_datasets={'AudioSet'}
 ):                   # The ModelMeta
     "Metadata of a model for `mteb` (ours)."
@@ -81,20 +81,21 @@ def maeb_meta(
 class MaebModel:
     "A frozen encoder as `mteb` wants it (ours)."
     def __init__(self,
-        checkpoint:str|Path|nn.Module='demo', # Name for `load_checkpoint`, or a model
-        name:str=None,    # owner/model in the results; None: sslam_nb/ and the last part of the checkpoint's name
+        checkpoint:str|Path|Model='demo', # Name for `load_checkpoint`, or a model
+        name:str|None=None, # owner/model in the results; None: sslam_nb/ and the last part of the checkpoint's name
         pool:str='cls',   # As for `embed`: 'cls', 'mean' or 'concat'
-        layer:int=None,   # As for `embed`: 0 to L - 1; None: the last
+        layer:int|None=None, # As for `embed`: 0 to L - 1; None: the last
         batch_size:int=8, # Windows encoded at once
-        device:str=None,  # Where the model is moved; None leaves it where it is, if it is named on the CPU
+        device:str|None=None, # Where the model is moved; None leaves it where it is, if it is named on the CPU
         **meta,           # Of `maeb_meta`: other fields of the metadata
     ):
-        named = isinstance(checkpoint, (str, PathLike))
-        self.model = load_checkpoint(checkpoint) if named else checkpoint
+        kind = Path(checkpoint).stem if isinstance(checkpoint, (str, PathLike)) else type(checkpoint).__name__
+        self.model = load_checkpoint(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         self.rate = input_of(self.model)[1].sample_rate
         if device is not None: self.model.to(pick_device(device))
-        self.name = name or f"sslam_nb/{Path(checkpoint).stem if named else type(checkpoint).__name__}"
-        self.options, self.meta = dict(pool=pool, layer=layer), meta
+        self.name = name or f"sslam_nb/{kind}"
+        self.options:dict = dict(pool=pool, layer=layer)
+        self.meta = meta
         self.batch_size = batch_size
 
     @cached_property

@@ -18,12 +18,10 @@ from ..config import SpectrogramConfig
 from ..core import atomic_path, import_extra, project_path
 from ..encoder import AudioViT
 from ..spectrogram import check_number, normalize, shown, window_and_mel
-from ..sslam import SSLAM
 from ..training.checkpoints import load_checkpoint
-from ..training.classifier import Classifier
 from ..training.weights import weights_hash
 from .embed import check_pool, layer_tokens
-from .windows import input_of
+from .windows import Model, input_of
 
 # %% ../../nbs/use/11_onnx_export.ipynb #e53033b9
 def fourier_matrix(
@@ -36,6 +34,11 @@ def fourier_matrix(
 # %% ../../nbs/use/11_onnx_export.ipynb #d01a0959
 class GraphLogMel(nn.Module):
     "Normalised log-mel of clips that all have n samples, without data-dependent steps (ours)."
+    matrix:Tensor  # Of `fourier_matrix`
+    mel:Tensor     # Triangles (257, F)
+    silence:Tensor # Zeros, as many as the window has samples
+    sample:Tensor  # Number of each sample
+    row:Tensor     # Number of each frame (T,)
     def __init__(self,
         cfg:SpectrogramConfig, # Sample rate, F, mean and standard deviation
         target_frames:int,     # T
@@ -75,7 +78,7 @@ class EncoderGraph(nn.Module):
     def __init__(self,
         encoder:AudioViT, # Trained
         pool:str='cls',   # 'cls', 'mean' or 'concat'
-        layer:int=None,   # Block whose output is taken, 0 to L - 1; None: the last
+        layer:int|None=None, # Block whose output is taken, 0 to L - 1; None: the last
     ):
         super().__init__()
         check_pool(pool)
@@ -87,9 +90,15 @@ class EncoderGraph(nn.Module):
 
     def forward(self,
         log_mel:Tensor, # (B, T, F), T a multiple of the patch
-        real:Tensor=None, # True for columns with sound (T/16,); None: all
     )->tuple[Tensor, Tensor]: # Clip embeddings (B, D), 2D for 'concat'; frame embeddings (B, n, D)
         "`clip` and `frames`."
+        return self.vectors(log_mel)
+
+    def vectors(self,
+        log_mel:Tensor, # (B, T, F)
+        real:Tensor|None=None, # True for columns with sound (T/16,); None: all
+    )->tuple[Tensor, Tensor]: # As above
+        "What CLS and patches of columns with sound say."
         patches = log_mel.unflatten(1, (-1, self.encoder.cfg.patch_size))   # an error for part of a patch
         x = layer_tokens(self.encoder, patches.flatten(1, 2))
         cls, frames = x[:, 0], x[:, 1:].unflatten(1, (-1, self.encoder.n_mel_patches)).mean(2)
@@ -112,7 +121,7 @@ class WaveGraph(EncoderGraph):
         cfg:SpectrogramConfig, # Its input
         target_frames:int,     # T, its window
         pool:str='cls',        # As for `EncoderGraph`
-        layer:int=None,        # As for `EncoderGraph`
+        layer:int|None=None,   # As for `EncoderGraph`
     ):
         super().__init__(encoder, pool, layer)
         self.log_mel = GraphLogMel(cfg, target_frames)
@@ -122,7 +131,7 @@ class WaveGraph(EncoderGraph):
     )->tuple[Tensor, Tensor]: # Clip embeddings (B, D), 2D for 'concat'; frame embeddings, one per 160 ms
         "`clip` and `frames`, as `embed` gives them."
         part, size = self.log_mel, self.encoder.cfg.patch_size
-        return super().forward(part(wave), part.row[::size] < part.n_frames(wave.shape[1]))
+        return self.vectors(part(wave), part.row[::size] < part.n_frames(wave.shape[1]))
 
     def example(self)->tuple[Tensor, dict]: # An input, and which of its axes are symbols
         "Any number of clips of 25 ms up to the window."
@@ -132,10 +141,10 @@ class WaveGraph(EncoderGraph):
 
 # %% ../../nbs/use/11_onnx_export.ipynb #7615076d
 def graph_of(
-    model:SSLAM|AudioViT|Classifier|str|Path, # Trained (of an SSLAM the student), or the name of a checkpoint
+    model:Model|str|Path, # Trained (of an SSLAM the student), or the name of a checkpoint
     what:str='wave', # 'wave': waveforms go in; 'encoder': normalised log-mels
     pool:str='cls',  # Clip embedding: 'cls', 'mean' or 'concat'
-    layer:int=None,  # Block whose output is taken, 0 to L - 1; None: the last
+    layer:int|None=None, # Block whose output is taken, 0 to L - 1; None: the last
 )->EncoderGraph:     # A copy: on the CPU, float32, in evaluation mode
     "The module that is exported (ours)."
     if not (isinstance(what, str) and what in ('wave', 'encoder')):
@@ -154,10 +163,10 @@ def _trace(graph:EncoderGraph)->ExportedProgram:
     return program
 
 def export_program(
-    model:SSLAM|AudioViT|Classifier|str|Path, # As for `graph_of`
+    model:Model|str|Path, # As for `graph_of`
     what:str='wave', # 'wave': waveforms go in; 'encoder': normalised log-mels
     pool:str='cls',  # Clip embedding: 'cls', 'mean' or 'concat'
-    layer:int=None,  # Block whose output is taken, 0 to L - 1; None: the last
+    layer:int|None=None, # Block whose output is taken, 0 to L - 1; None: the last
 )->ExportedProgram:  # For `torch.export.save` or `.module()`; gives (clip, frames); other sizes are an error
     "A model as a program of plain operations, for any number of clips and many lengths (ours)."
     return _trace(graph_of(model, what, pool, layer))
@@ -165,25 +174,27 @@ def export_program(
 # %% ../../nbs/use/11_onnx_export.ipynb #fbed55ff
 def onnx_facts(
     graph:EncoderGraph,   # What is exported
-    model:SSLAM|AudioViT|Classifier, # What it was made of
+    model:Model,          # What it was made of
 )->dict[str, str]:        # For the metadata of the file
     "What a reader of the file has to know (ours)."
     encoder, cfg, target_frames, _ = input_of(model)
     size = encoder.cfg.patch_size
-    facts = dict(input=graph.source, pool=graph.pool, layer=len(graph.encoder.blocks) - 1, sample_rate=cfg.sample_rate,
-                 n_mels=cfg.n_mels, mean=cfg.mean, std=cfg.std, patch_size=size, weights=weights_hash(encoder))
-    facts |= dict(longest_frames=size*encoder.cfg.max_time_patches) if graph.source == 'log_mel' else dict(
-        shortest_samples=graph.log_mel.frame, longest_samples=target_frames*graph.log_mel.shift)
+    facts:dict = dict(input=graph.source, pool=graph.pool, layer=len(graph.encoder.blocks) - 1,
+                      sample_rate=cfg.sample_rate, n_mels=cfg.n_mels, mean=cfg.mean, std=cfg.std, patch_size=size,
+                      weights=weights_hash(encoder))
+    if isinstance(graph, WaveGraph):
+        facts |= dict(shortest_samples=graph.log_mel.frame, longest_samples=target_frames*graph.log_mel.shift)
+    else: facts |= dict(longest_frames=size*encoder.cfg.max_time_patches)
     facts['provenance'] = json.dumps(getattr(model, 'provenance', None) or {}, default=str)
     return {name: str(value) for name, value in facts.items()}
 
 # %% ../../nbs/use/11_onnx_export.ipynb #2e09e123
 def export_onnx(
-    model:SSLAM|AudioViT|Classifier|str|Path, # As for `graph_of`
+    model:Model|str|Path, # As for `graph_of`
     path:str|Path,   # File to write, *.onnx; replaced if it exists
     what:str='wave', # 'wave': waveforms go in; 'encoder': normalised log-mels
     pool:str='cls',  # Clip embedding: 'cls', 'mean' or 'concat'
-    layer:int=None,  # Block whose output is taken, 0 to L - 1; None: the last
+    layer:int|None=None, # Block whose output is taken, 0 to L - 1; None: the last
 )->Path:             # Absolute path. Clips longer than the window are an error of the runtime: cut them
     "Write a model as one ONNX file, whole or not at all, with `onnx_facts` as metadata (ours)."
     path = project_path(path)
@@ -196,6 +207,7 @@ def export_onnx(
     axes = {0: 'batch', 1: 'samples' if what == 'wave' else 'frames'}
     program = torch.onnx.export(_trace(graph), dynamo=True, verbose=False, output_names=['clip', 'frames'],
                                 dynamic_shapes={graph.source: axes})
+    assert program is not None                                              # as no file was named
     for node in program.model.graph.all_nodes(): node.metadata_props.clear()  # source files again
     program.model.graph.outputs[1].shape[1] = 'columns'
     program.model.metadata_props.update(onnx_facts(graph, model))

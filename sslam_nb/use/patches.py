@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..config import SpectrogramConfig
 from ..core import evaluating
-from ..encoder import Attention, AudioViT
-from ..spectrogram import check_number
-from ..sslam import SSLAM
+from ..encoder import Attention
+from ..spectrogram import check_real
 from ..training.checkpoints import load_checkpoint
-from ..training.classifier import Classifier
 from .embed import layer_tokens, which_layers
-from .windows import cut_windows, input_of, log_mels
+from .windows import Model, cut_windows, input_of, log_mels
 
 # %% ../../nbs/use/03_patches.ipynb #a2eb2f3f
 def attention_map(
@@ -48,13 +47,13 @@ class PatchGrid(NamedTuple):
 
 # %% ../../nbs/use/03_patches.ipynb #96e9a332
 def patch_grid(
-    model:SSLAM|AudioViT|Classifier|str|Path, # As for `embed`
-    wave,            # One clip, NumPy or torch, in [-1, 1]
+    model:Model|str|Path, # As for `embed`
+    wave:ArrayLike,  # One clip, NumPy or torch, in [-1, 1]
     sample_rate:int, # [Hz]
-    layer='all',     # 0 to L - 1, a list of them, or 'all'; None: the last
+    layer:int|list[int]|str|None='all', # 0 to L - 1, a list of them, or 'all'; None: the last
     start:float=0.0, # Where the window begins [s]; rounded to a patch column
-    window:float=None, # [s]; None: what the model was trained on
-    spectrogram:SpectrogramConfig=None, # None: the model's own, or AudioSet's
+    window:float|None=None, # [s]; None: what the model was trained on
+    spectrogram:SpectrogramConfig|None=None, # None: the model's own, or AudioSet's
     padding:str='zeros', # Of a window with less sound: 'zeros', 'repeat' or 'none'
 )->PatchGrid:
     "Tokens and attention of one window, with their places (ours)."
@@ -63,7 +62,7 @@ def patch_grid(
     layers, size, n_mel = which_layers(encoder, layer), encoder.cfg.patch_size, encoder.n_mel_patches
     clips, many = log_mels(wave, sample_rate, cfg)
     if many: raise ValueError("wave: this is a batch; give one clip")
-    first = check_number('start', start, 0, 1e9, 'must be a number of seconds, 0 or more', whole=False)
+    first = check_real('start', start, 0, 1e9, 'must be a number of seconds, 0 or more')
     first = round(first*100/size)
     if first*size >= len(clips[0]):
         raise ValueError(f"start={start} s lies behind the clip, which has {len(clips[0])/100:.2f} s")
@@ -71,7 +70,7 @@ def patch_grid(
     log_mel = cut_windows(piece, length, length, cfg, padding, size).log_mel[0][None].to(encoder.cls_token)
     found = {}
     keep = lambda i: lambda part, given: found.update({i: attention_map(part, given[0])[0].float().cpu()})
-    hooks = [encoder.blocks[i].attn.register_forward_pre_hook(keep(i)) for i in set(layers)]
+    hooks = [encoder.get_submodule(f'blocks.{i}.attn').register_forward_pre_hook(keep(i)) for i in set(layers)]
     try:
         with evaluating(encoder): tokens = layer_tokens(encoder, log_mel, layers)[0].float().cpu().transpose(0, 1)
     finally:

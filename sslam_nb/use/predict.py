@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..config import SpectrogramConfig
 from ..core import evaluating
-from ..spectrogram import check_number, shown
+from ..spectrogram import check_number, check_real, shown
 from ..training.checkpoints import load_classifier
 from ..training.classifier import Classifier
 from .embed import join_columns
@@ -32,7 +33,7 @@ class Timeline(NamedTuple):
     "Scores of a clip over time."
     times:Tensor   # Where each column starts (n,) [s]
     scores:Tensor  # 0 to 1 (n, C)
-    classes:tuple[str] # Names of the C classes
+    classes:tuple[str, ...] # Names of the C classes
     hop:float      # From one column to the next [s]
     seconds:float  # Length of the clip [s]
 
@@ -40,7 +41,7 @@ class Timeline(NamedTuple):
         threshold:float=0.5, # Smallest score, 0 to 1
     )->list[Event]:          # By onset
         "Stretches in which a class reaches the threshold (ours)."
-        low = check_number('threshold', threshold, 0, 1, 'must be a number, 0 to 1', whole=False)
+        low = check_real('threshold', threshold, 0, 1, 'must be a number, 0 to 1')
         on = torch.nn.functional.pad((self.scores >= low).int(), (0, 0, 1, 1)).diff(dim=0)
         found = []
         for c, label in enumerate(self.classes):
@@ -52,13 +53,13 @@ class Timeline(NamedTuple):
 # %% ../../nbs/use/02_predict.ipynb #c369d885
 def predict(
     classifier:Classifier|str|Path, # Fine-tuned, or the name of a checkpoint
-    wave,                  # One clip or a batch of them, as for `embed`
+    wave:ArrayLike,        # One clip or a batch of them, as for `embed`
     sample_rate:int,       # Of all clips [Hz]
-    top:int=None,          # Keep so many of the highest scores; None: all
+    top:int|None=None,     # Keep so many of the highest scores; None: all
     activation:str='sigmoid', # 'sigmoid' for several labels per clip, 'softmax' for one
-    window:float=None,     # [s]; None: what the model was trained on
-    hop:float=None,        # [s] between starts of windows; None: no overlap, with times and windows a quarter
-    spectrogram:SpectrogramConfig=None, # None: the model's own, or AudioSet's
+    window:float|None=None, # [s]; None: what the model was trained on
+    hop:float|None=None,   # [s] between starts of windows; None: no overlap, with times and windows a quarter
+    spectrogram:SpectrogramConfig|None=None, # None: the model's own, or AudioSet's
     batch_size:int=8,      # Windows scored at once
     padding:str='zeros',   # Of windows with less sound (chapter `use.windows`)
     pool:str='mean',       # Of the scores of windows: 'mean' or 'max'
@@ -84,9 +85,8 @@ def predict(
     with evaluating(classifier):
         parts = run_windows(lambda x: [_scores(classifier, x, by, activation)], cut, batch_size, encoder.cls_token)
     names = classifier.classes or tuple(str(i) for i in range(classifier.head.out_features))
-    join = _timeline if times else _best
-    found = [join([scores for scores, in part], clip, names, pool, size if times else top)
-             for part, clip in zip(parts, cut)]
+    found = [_timeline(scores, clip, names, pool, size) if times else _best(scores, clip, names, pool, top)
+             for scores, clip in zip(([one for one, in part] for part in parts), cut)]
     return found if many else found[0]
 
 # %% ../../nbs/use/02_predict.ipynb #83412ad4
@@ -98,7 +98,7 @@ def _scores(classifier:Classifier, log_mel:Tensor, by:str, activation:str)->Tens
         logits = classifier.score(columns)
     return logits.sigmoid() if activation == 'sigmoid' else logits.softmax(-1)
 
-def _best(scores:list[Tensor], cut:Windows, names:tuple, pool:str, top:int)->dict[str, float]:
+def _best(scores:list[Tensor], cut:Windows, names:tuple, pool:str, top:int|None)->dict[str, float]:
     "Scores of a clip from those of its windows."
     score = torch.stack(scores)
     score = score.amax(0) if pool == 'max' else (cut.frames/cut.frames.sum()) @ score

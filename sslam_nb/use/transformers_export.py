@@ -19,14 +19,14 @@ from torch import Tensor, nn
 import sslam_nb
 from ..config import EncoderConfig, SpectrogramConfig, flatten
 from ..core import atomic_path, git_commit, project_path
-from ..encoder import AudioViT
+from ..encoder import AudioViT, Block
 from ..spectrogram import batch_log_mel, check_number, normalize
 from ..sslam import SSLAM
 from ..training.checkpoints import load_checkpoint
 from ..training.classifier import Classifier
 from ..training.weights import save_classifier, write_weights
 from .patches import attention_map
-from .windows import as_clips, input_of
+from .windows import Model, as_clips, input_of
 
 # %% ../../nbs/use/10_transformers_export.ipynb #aab146fd
 def hidden_tokens(
@@ -38,6 +38,7 @@ def hidden_tokens(
     x = encoder.encode(encoder.embed(log_mel), 0).tokens
     hidden, weights = [x], []
     for block in encoder.blocks:
+        assert isinstance(block, Block)                                      # a ModuleList does not say so
         if attentions: weights.append(attention_map(block.attn, x))
         x, _ = block(x)
         hidden.append(x)
@@ -63,7 +64,8 @@ def sources(
     *things, # Functions and classes
 )->dict[str, str]: # Text by name, in an order that runs
     "Their source text and that of everything of this package that they use (ours)."
-    found, seen = {}, {}
+    found:dict[str, str] = {}
+    seen:dict[str, object] = {}
     def take(name, thing):
         if name in seen and seen[name] is thing: return
         if name in seen: raise RuntimeError(f"one file cannot hold the two things that this package calls {name}")
@@ -288,10 +290,10 @@ def _card(model, config:dict, licence:str|None, title:str)->str:
 
 # %% ../../nbs/use/10_transformers_export.ipynb #391d9e72
 def export_transformers(
-    model:SSLAM|AudioViT|Classifier|str|Path, # Trained (of an SSLAM the student), or the name of a checkpoint
+    model:Model|str|Path, # Trained (of an SSLAM the student), or the name of a checkpoint
     folder:str|Path,    # New or empty; relative to the project or absolute
-    spectrogram:SpectrogramConfig=None, # None: the model's own, or AudioSet's
-    licence:str=None,   # Of the weights; None: what the checkpoint says, mit if pre-trained here, else unknown
+    spectrogram:SpectrogramConfig|None=None, # None: the model's own, or AudioSet's
+    licence:str|None=None, # Of the weights; None: what the checkpoint says, mit if pre-trained here, else unknown
 )->Path:                # Absolute path
     "Write a folder for transformers' `from_pretrained(..., trust_remote_code=True)`, whole or not at all (ours)."
     if isinstance(model, (str, Path)): model = load_checkpoint(model)
@@ -312,6 +314,6 @@ def export_transformers(
                            'README.md': _card(model, config, licence, folder.name)}.items():
             (beside/name).write_text(text, encoding='utf-8')
         path = beside/'model.safetensors'
-        if head and model.spectrogram: save_classifier(model, path, **provenance)
+        if isinstance(model, Classifier) and model.spectrogram: save_classifier(model, path, **provenance)
         else: write_weights(model if head else nn.ModuleDict({'encoder': encoder}), path)
     return folder

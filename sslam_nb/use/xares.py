@@ -12,23 +12,23 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..training.checkpoints import load_checkpoint
-from .windows import input_of
+from .windows import Model, input_of
 from .hear import check_passes, wave_frames
 
 # %% ../../nbs/use/08_xares.ipynb #da73568b
 class SSLAMEncoder(nn.Module):
     "A frozen encoder as X-ARES wants it (ours)."
     def __init__(self,
-        checkpoint:str|Path|nn.Module='demo', # Name for `load_checkpoint`, or a model
+        checkpoint:str|Path|Model='demo', # Name for `load_checkpoint`, or a model
         passes:int=4,         # Frames every 160/passes ms (see `wave_frames`)
-        layer:int=None,       # Block whose output is taken, 0 to L - 1; None: the last
+        layer:int|None=None,  # Block whose output is taken, 0 to L - 1; None: the last
         batch_size:int=8,     # Windows encoded at once
     ):
         super().__init__()
         self.model = load_checkpoint(checkpoint) if isinstance(checkpoint, (str, PathLike)) else checkpoint
         encoder, cfg, *_ = input_of(self.model)
         self.passes = check_passes(passes, self.model, cfg.sample_rate)
-        self.options = dict(layer=layer, batch_size=batch_size)
+        self.options:dict = dict(layer=layer, batch_size=batch_size)
         self.sampling_rate, self.output_dim = cfg.sample_rate, encoder.cfg.width
         self.hop_size_in_ms = 10*encoder.cfg.patch_size/self.passes
 
