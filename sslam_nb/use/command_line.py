@@ -123,9 +123,19 @@ def _find_project()->Path:
     raise FileNotFoundError("pretrain, finetune and tables run notebooks, which are in the source repository of "
                             "sslam_nb and not in the installed package; clone it, and run this inside the clone")
 
+@contextmanager
+def _passing_on(child:subprocess.Popen):
+    "SIGTERM goes to the program that does the work, which saves its state; then this one ends as if it had died of it."
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: (came.append(True), child.terminate()))
+    try: yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if came: sys.exit(128 + signal.SIGTERM)
+
 def _run(command:list, root:Path, what:str, stdout:int=None):
     "Run a program until its end, also when it is told to stop."
-    with subprocess.Popen(command, cwd=root, stdout=stdout) as child:
+    with subprocess.Popen(command, cwd=root, stdout=stdout) as child, _passing_on(child):
         try: code = child.wait()
         except KeyboardInterrupt: child.wait(); raise
     if code: raise RuntimeError(f"{what} failed with exit status {code}; see above")
@@ -142,7 +152,7 @@ PATHS = ('data', 'init', 'checkpoint') # Parameters of the run notebooks that ar
 def _notebook_command(name:str, root:Path, pairs:list)->tuple[list[str], Path]:
     "How a run notebook is run with parameters, and the notebook that is written."
     out = root/'runs'/f'{name}.ipynb'
-    command = [sys.executable, '-m', 'papermill', '--log-output', '--no-progress-bar', f'{root}/nbs/{name}.ipynb',
+    command = [sys.executable, '-m', 'papermill', '--no-progress-bar', f'{root}/nbs/{name}.ipynb',
                str(out), '--cwd', str(root)]
     for key, value in pairs: command += ['-p', key, _name(value) if key in PATHS else value]
     return command, out
