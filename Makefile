@@ -19,6 +19,8 @@ TESTS    ?=
 # (empty: the tables of real clips are left out)
 SEEDS    ?=
 REAL     ?=
+# YES=1: make reproduce-tiny starts without asking
+YES      ?=
 WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -51,11 +53,11 @@ stage1 stage2 finetune linear_eval: env ## Pre-train, or judge on labels; result
 tables: env ## Render every table and figure of the paper from the committed records, without training
 	@OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS)
 
-reproduce-tiny: env ## Run every experiment of the paper at tiny that has no record. Options: SEEDS=5 REAL=FOLDER
-	@python .ci/reproduce.py tiny $(WORKERS) "$(REAL)" $(SEEDS)
+reproduce-tiny: env ## Run every experiment of the paper at tiny-study that has no record. Options: SEEDS=5 REAL=FOLDER YES=1
+	@python .ci/reproduce.py tiny-study $(WORKERS) "$(REAL)" "$(YES)" $(SEEDS)
 
 lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
-	jupyter lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)
+	jupyter lab --config=.ci/jupyter_server_config.py --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)
 
 sync: env ## Clean the notebooks, export sslam_nb/, write README.md; an error if anything changed
 	@python .ci/sync.py

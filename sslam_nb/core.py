@@ -181,9 +181,10 @@ def _write(
 
 def tell(
     *lines:str, # What a user should see while a notebook runs
+    printed:bool=True, # Into the notebook too; False: it shows the same in its own way
 ):
     "Print into the notebook, and write to the terminal behind it if there is one (ours)."
-    print(*lines, sep='\n', flush=True)
+    if printed: print(*lines, sep='\n', flush=True)
     if (fd := _terminal()) is not None: _write('\r' + '\n'.join(lines) + '\n', fd)
 
 # %% ../nbs/00_core.ipynb #e5e86080
