@@ -19,15 +19,10 @@ TESTS    ?=
 # (empty: the tables of real clips are left out)
 SEEDS    ?=
 REAL     ?=
+# YES=1: make reproduce-tiny starts without asking
+YES      ?=
 WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
 
-# What the last cell of an executed notebook printed: where checkpoint, metrics and record are
-define LAST_CELL
-import json, sys
-cell = [c for c in json.load(open(sys.argv[1]))['cells'] if c['cell_type'] == 'code'][-1]
-print(''.join(text for output in cell['outputs'] for text in output.get('text', [])).rstrip())
-endef
-export LAST_CELL
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -52,17 +47,17 @@ $(STAMP): constraints.txt settings.ini setup.py
 
 stage1 stage2 finetune linear_eval: env ## Pre-train, or judge on labels; results in runs/. Options: ARGS='-p epochs 5'
 	@mkdir -p runs
-	papermill --log-output --no-progress-bar nbs/$@.ipynb runs/$@.ipynb $(ARGS)
-	@echo; echo "notebook   $(CURDIR)/runs/$@.ipynb"; python -c "$$LAST_CELL" runs/$@.ipynb
+	@papermill --no-progress-bar nbs/$@.ipynb runs/$@.ipynb $(ARGS)
+	@echo "notebook   $(CURDIR)/runs/$@.ipynb"
 
 tables: env ## Render every table and figure of the paper from the committed records, without training
 	@OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS)
 
-reproduce-tiny: env ## Run every experiment of the paper at tiny that has no record. Options: SEEDS=5 REAL=FOLDER
-	@python .ci/reproduce.py tiny $(WORKERS) "$(REAL)" $(SEEDS)
+reproduce-tiny: env ## Run every experiment of the paper at tiny-study that has no record. Options: SEEDS=5 REAL=FOLDER YES=1
+	@python .ci/reproduce.py tiny-study $(WORKERS) "$(REAL)" "$(YES)" $(SEEDS)
 
 lab: env ## Open JupyterLab on the chapters in nbs/. Options: ARGS='--port 8889'
-	jupyter lab --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)
+	jupyter lab --config=.ci/jupyter_server_config.py --ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/nbs $(ARGS)
 
 sync: env ## Clean the notebooks, export sslam_nb/, write README.md; an error if anything changed
 	@python .ci/sync.py
@@ -104,8 +99,8 @@ chaos: env ## Kill, cut and damage runs and files at length; writes papers_table
 
 demo: env ## Train the model that the package ships (sslam_nb/demo) anew, about ten minutes
 	@mkdir -p runs
-	papermill --log-output --no-progress-bar nbs/stage1.ipynb runs/demo-stage1.ipynb -p run_name demo-stage1 -p n_clips 2048
-	papermill --log-output --no-progress-bar nbs/stage2.ipynb runs/demo-stage2.ipynb -p run_name demo-stage2 -p n_clips 2048 \
+	papermill --no-progress-bar nbs/stage1.ipynb runs/demo-stage1.ipynb -p run_name demo-stage1 -p n_clips 2048
+	papermill --no-progress-bar nbs/stage2.ipynb runs/demo-stage2.ipynb -p run_name demo-stage2 -p n_clips 2048 \
 		-p init runs/demo-stage1
 	python .ci/demo.py runs/demo-stage2
 

@@ -62,7 +62,7 @@ _PLACE = rf'(?:{_KIND} )?(?:\d+(?:\.\d+)*|[A-E](?:\.\d+)*)\b'
 def chapter(path, nbs):
     cells = json.loads(path.read_text(encoding='utf-8'))['cells']
     prose = '\n\n'.join(text(c['source']).strip() for c in cells if c['cell_type'] == 'markdown')
-    found = re.match(r'# ([^\n]+)\n\n> ([^\n]+)\n*(?:- skip_exec: true\n*)?', prose)
+    found = re.match(r'# ([^\n]+)\n\n> ([^\n]+)\n*(?:<!--\n- skip_exec: true\n-->\n*)?', prose)
     if not found: raise SystemExit(f'{path}: begins without a title and one sentence as a blockquote')
     place = re.match(rf'{_KIND} {_PLACE}(?:(?:, | and ){_PLACE})*', prose[found.end():].replace('\n', ' '))
     below, name = path.relative_to(nbs), re.sub(r'^\d\d_', '', path.stem)

@@ -2,15 +2,15 @@
 
 With --check, a table that changed, or a record that cannot be read or lacks its origin, is an error. Pictures are drawn, but
 not compared: some show tensors of a short training, whose last digits depend on the processor."""
-import os, subprocess, sys
-from concurrent.futures import ThreadPoolExecutor
+import os, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from sslam_nb.evidence.paper_tables import save_index
 from sslam_nb.reports.results import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = ('algorithm', 'parity')                # these write no file; --check runs them too
+SHOWN = ('algorithm', 'parity', 'one_run')              # these write no file; --check runs them too
 NEEDED = ('config', 'commit', 'data_checksum', 'hardware', 'created')
 
 def render(path):
@@ -19,6 +19,22 @@ def render(path):
     command = [sys.executable, '-m', 'papermill', str(path), str(out), '--cwd', str(ROOT), '--no-progress-bar']
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {'PYTHONWARNINGS': 'ignore'})
     return f'{path.name}:\n{run.stderr[-2000:]}' if run.returncode else ''
+
+def render_all(notebooks, workers):
+    "A line for each notebook as it is done; what those that failed said."
+    begin, failed = time.perf_counter(), []
+    def timed(path):
+        start = time.perf_counter()
+        return render(path), time.perf_counter() - start
+    print(f'rendering {len(notebooks)} notebooks, {workers} at once; a few minutes', flush=True)
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(timed, path): path for path in notebooks}
+        for k, future in enumerate(as_completed(futures), 1):
+            text, seconds = future.result()
+            if text: failed.append(text)
+            print(f'{k:2}/{len(notebooks)} {futures[future].stem:12} {seconds:4.0f} s{", failed" if text else ""}   '
+                  f'({time.perf_counter() - begin:.0f} s in all)', flush=True)
+    return failed
 
 def contents():
     "All rendered files."
@@ -35,7 +51,7 @@ def main(workers='2', check=''):
     (ROOT/'runs'/'paper').mkdir(parents=True, exist_ok=True)
     notebooks = sorted((ROOT/'nbs'/'paper').glob('*.ipynb'))
     if not check: notebooks = [p for p in notebooks if not p.stem.startswith(SHOWN)]
-    with ThreadPoolExecutor(int(workers)) as pool: failed = [text for text in pool.map(render, notebooks) if text]
+    failed = render_all(notebooks, int(workers))
     if failed: sys.exit('\n'.join(failed))
     save_index()
     after = contents()

@@ -1,6 +1,6 @@
 """One trial of a small setting: Stage 1 and variants of Stage 2, read by logistic regression on validation clips.
 
-    python benchmarks/setting.py SEED VARIANT,VARIANT width=128 n_clips=1024      # changes of the tables' setting at tiny
+    python benchmarks/setting.py SEED VARIANT,VARIANT width=128 n_clips=1024      # changes of the tables' setting, tiny-study
 
 Validation clips have seeds 21 and 22, which no table uses. papers_tables/benchmarks/setting.md tells what was tried."""
 import ast

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['set_seed', 'step_generator', 'pick_device', 'project_root', 'project_path', 'git_commit', 'import_torchaudio',
-           'import_extra', 'sync', 'atomic_path', 'evaluating', 'fits_in_memory', 'progress']
+           'import_extra', 'sync', 'atomic_path', 'evaluating', 'fits_in_memory', 'tell', 'progress']
 
 # %% ../nbs/00_core.ipynb #c9cc97d8
 import errno, os, random, shutil, subprocess, sys, types
@@ -162,7 +162,41 @@ def fits_in_memory(
     "Less than 2 GiB, in one process (ours)."
     return n_bytes < 2**31
 
+# %% ../nbs/00_core.ipynb #e53a95c0
+def _terminal()->int|None:
+    "The error stream that a notebook's kernel was started with; None where `print` reaches the reader."
+    if 'ipykernel' not in type(sys.stderr).__module__ or 'JPY_SESSION_NAME' in os.environ: return None
+    try: return sys.stderr.fileno()
+    except OSError: return None                              # a kernel that keeps no copy of it
+
+def _write(
+    text:str, # Of any length; a carriage return goes back to the start of the line
+    fd:int,   # Where to
+):
+    "A terminal gets every update in the same line, a file each in a line of its own."
+    if os.isatty(fd): text = text.replace('\r', '\r\x1b[K')
+    else: text = ''.join(f'{line}\n' for line in text.replace('\r', '\n').splitlines() if line.strip())
+    try: os.write(fd, text.encode())
+    except OSError: pass                                     # nobody listens any more
+
+def tell(
+    *lines:str, # What a user should see while a notebook runs
+    printed:bool=True, # Into the notebook too; False: it shows the same in its own way
+):
+    "Print into the notebook, and write to the terminal behind it if there is one (ours)."
+    if printed: print(*lines, sep='\n', flush=True)
+    if (fd := _terminal()) is not None: _write('\r' + '\n'.join(lines) + '\n', fd)
+
 # %% ../nbs/00_core.ipynb #e5e86080
+class _Both:
+    "The output of a cell and the terminal behind the notebook."
+    encoding = 'utf-8'
+    def __init__(self, fd:int): self.fd = fd
+    def flush(self): sys.stdout.flush()
+    def write(self, text:str):
+        sys.stdout.write(text)
+        _write(text, self.fd)
+
 def progress(
     total:int,       # Steps from 0 to the end
     initial:int=0,   # Steps already done, e.g. before a resume
@@ -171,6 +205,8 @@ def progress(
     unit:str='step',    # What is counted
 )->tqdm:             # A bar; call `update` and `set_postfix`
     "A text progress bar: ten updates a second in a terminal, one in five seconds elsewhere."
+    behind = _terminal()
     stream, interval = (sys.stderr, 0.1) if sys.stderr.isatty() else (sys.stdout, 5)
+    if behind is not None: stream = _Both(behind)
     return tqdm(total=total, initial=initial, desc=description, disable=disable, mininterval=interval,
                 ncols=110, unit=unit, file=stream)

@@ -6,10 +6,11 @@
 __all__ = ['Rendered', 'kept', 'begun', 'run_job', 'missing', 'run_jobs']
 
 # %% ../../nbs/evidence/03_runner.ipynb #286d40f5
-import json
-from concurrent.futures import ProcessPoolExecutor
+import json, time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import torch
 from ..data.access import open_data
 from ..evaluation.start import start_from
 from ..config import PretrainConfig, override
-from ..core import atomic_path, fits_in_memory, pick_device, project_path
+from ..core import atomic_path, fits_in_memory, pick_device, project_path, tell
 from .jobs import Job
 from ..evaluation.finetune import Task, train_classifier
 from ..training.pretrain import pretrain
@@ -135,29 +136,44 @@ def _outcome(job:Job, future)->str:
     try: return future.result()
     except BrokenProcessPool: return f'{job.name}: the process died; run again'
 
+def _outcomes(now:list[Job], folder:Path, records:Path, device, processes:int):
+    "Each job and what `_try` said of it, as they finish."
+    if processes == 1 or pick_device(device).type != 'cpu':
+        for job in now: yield job, _try(job, folder, records, device)
+        return
+    with ProcessPoolExecutor(processes, get_context('spawn'), torch.set_num_threads, (1,)) as pool:
+        futures = {pool.submit(_try, job, folder, records, device): job for job in now}
+        for future in as_completed(futures): yield futures[future], _outcome(futures[future], future)
+
+def _line(k:int, n:int, said:str, elapsed:float, share:float)->str:
+    "Of n jobs the k-th is done; `share` of the work is behind it."
+    clock = lambda seconds: timedelta(seconds=round(seconds))
+    left = f', about {clock(elapsed*(1 - share)/share)} left' if k < n else ''
+    return f'{k}/{n} {said}; {clock(elapsed)} so far{left}'
+
+# %% ../../nbs/evidence/03_runner.ipynb #2d8cd3f6
 def run_jobs(
     jobs,                       # Any jobs; those that they start from are added
     folder:str|Path='runs/experiments', # Of run folders
     records:str|Path='papers_tables/records', # Of records
     processes:int=1,            # Side by side, on the CPU; 1 on a GPU
-    device:str|None=None,       # cpu, cuda ...; None: the fastest present
-    say=print,                  # Receives a line for each stage and each failure
+    device:str=None,            # cpu, cuda ...; None: the fastest present
+    say=tell,                   # Receives a line for each stage and each job
+    cost=lambda job: 1.0,       # Job -> what it takes, in any unit: for the time that is left
 )->list[str]:                   # 'job: error' of what failed
     "Run what has not been run (ours)."
     folder, records, failed, bad = project_path(folder), project_path(records), [], set()
-    todo = missing(jobs, folder, records)
+    todo, begin, behind = missing(jobs, folder, records), time.perf_counter(), []
+    costs = {job.key: cost(job) or 1e-9 for job in todo}
     for task in ('stage1', 'stage2', 'finetune', 'linear'):
         now = [job for job in todo if job.task == task]
         bad |= {job.key for job in now if job.start and job.start.key in bad}
         now = [job for job in now if job.key not in bad]
         if not now: continue
         say(f'{task}: {len(now)} runs')
-        if processes == 1 or pick_device(device).type != 'cpu':
-            said = [_try(job, folder, records, device) for job in now]
-        else:
-            with ProcessPoolExecutor(processes, get_context('spawn'), torch.set_num_threads, (1,)) as pool:
-                futures = [pool.submit(_try, job, folder, records, device) for job in now]
-                said = [_outcome(job, future) for job, future in zip(now, futures)]
-        for job, error in zip(now, said):
-            if error: failed.append(error); bad.add(job.key); say(error)
+        for job, error in _outcomes(now, folder, records, device, processes):
+            if error: failed.append(error); bad.add(job.key)
+            behind.append(costs[job.key])
+            share = sum(behind)/sum(costs.values())
+            say(_line(len(behind), len(todo), error or job.name, time.perf_counter() - begin, share))
     return failed

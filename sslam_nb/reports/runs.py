@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..config import PretrainConfig, flatten, override, preset, without_none
-from ..core import project_path, set_seed, step_generator
+from ..core import project_path, set_seed, step_generator, tell
 from ..data.access import Splits, open_data
 from ..data.account import plain_account
 from ..data.hub_rows import hub_name
@@ -143,7 +143,7 @@ def named(
     names = [usual, *(f'{usual}-{i}' for i in range(2, 10_000))]
     taken = lambda name: any((project_path(folder)/name/result).is_file() for result in RESULTS)
     name = usual if options.resume or options.overwrite else next(name for name in names if not taken(name))
-    if name != usual: print(f'{usual} is the name of a finished run: this one is called {name}')
+    if name != usual: tell(f'{usual} is the name of a finished run: this one is called {name}')
     return options._replace(run_name=name)
 
 # %% ../../nbs/reports/03_runs.ipynb #e3397a1d
@@ -216,7 +216,7 @@ def train_stage1(
     folder:Path,         # Run folder
 )->tuple[Path, str]:     # Checkpoint, and a sentence that says where it comes from
     "The Stage 1 of that size, at most 2000 updates (ours; Section 3.3 has 10 epochs)."
-    print(f'no Stage-1 checkpoint of size {cfg.size} on {cfg.data}: training a short Stage 1 first')
+    tell(f'no Stage-1 checkpoint of size {cfg.size} on {cfg.data}: training a short Stage 1 first')
     recipe, layers = preset('stage1', cfg.size, cfg.data), cfg.encoder.depth
     shared |= {name: getattr(cfg, name) for name in ('batch_size', 'seed', 'precision', 'workers', 'max_bad',
                                                   'log_every', 'log_with', 'save_every')}

@@ -44,8 +44,7 @@ def _embed(args, out):
 
 def _describe(args, out):
     from sslam_nb.data.sources import AudioFolder
-    folder = AudioFolder(_here(args.folder), labels=args.labels, max_bad=10**9)
-    print(folder.account, file=out)
+    print(AudioFolder(_here(args.folder), labels=args.labels, max_bad=10**9).account, file=out)
 
 # %% ../../nbs/use/12_command_line.ipynb #ed3805ce
 def _timeline(classifier, wave, sample_rate:int, **options):
@@ -124,16 +123,19 @@ def _find_project()->Path:
                             "sslam_nb and not in the installed package; clone it, and run this inside the clone")
 
 def _run(command:list, root:Path, what:str, stdout:int|None=None):
-    "Run a program until its end, also when it is told to stop."
+    "Run a program until its end, also when it is told to stop; it is told too."
+    told = []
     with subprocess.Popen(command, cwd=root, stdout=stdout) as child:
+        before = signal.signal(signal.SIGTERM, lambda *_: told.append(child.terminate()))
         try: code = child.wait()
         except KeyboardInterrupt: child.wait(); raise
+        finally: signal.signal(signal.SIGTERM, before)
+    if told: sys.exit(128 + signal.SIGTERM)
     if code: raise RuntimeError(f"{what} failed with exit status {code}; see above")
 
 def _last_words(notebook:Path)->str:
     "What the last cell of an executed notebook printed: where the results are."
-    cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
-    last = [cell for cell in cells if cell['cell_type'] == 'code'][-1]
+    last = [c for c in json.loads(notebook.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code'][-1]
     return ''.join(''.join(output.get('text', '')) for output in last['outputs']).rstrip()
 
 # %% ../../nbs/use/12_command_line.ipynb #04e0e4bb
@@ -142,8 +144,7 @@ PATHS = ('data', 'init', 'checkpoint') # Parameters of the run notebooks that ar
 def _notebook_command(name:str, root:Path, pairs:list)->tuple[list[str], Path]:
     "How a run notebook is run with parameters, and the notebook that is written."
     out = root/'runs'/f'{name}.ipynb'
-    command = [sys.executable, '-m', 'papermill', '--log-output', '--no-progress-bar', f'{root}/nbs/{name}.ipynb',
-               str(out), '--cwd', str(root)]
+    command = [sys.executable, '-m', 'papermill', '--no-progress-bar', f'{root}/nbs/{name}.ipynb', str(out), '--cwd', str(root)]
     for key, value in pairs: command += ['-p', key, _name(value) if key in PATHS else value]
     return command, out
 
