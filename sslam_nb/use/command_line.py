@@ -144,7 +144,7 @@ PATHS = ('data', 'init', 'checkpoint') # Parameters of the run notebooks that ar
 def _notebook_command(name:str, root:Path, pairs:list)->tuple[list[str], Path]:
     "How a run notebook is run with parameters, and the notebook that is written."
     out = root/'runs'/f'{name}.ipynb'
-    command = [sys.executable, '-m', 'papermill', '--no-progress-bar', f'{root}/nbs/{name}.ipynb', str(out), '--cwd', str(root)]
+    command = [sys.executable, '-m', 'papermill', '--no-progress-bar', root/f'nbs/{name}.ipynb', out, '--cwd', root]
     for key, value in pairs: command += ['-p', key, _name(value) if key in PATHS else value]
     return command, out
 
