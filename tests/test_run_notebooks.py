@@ -41,6 +41,11 @@ def outputs(path):
     return "".join("".join(o.get("text", "")) for c in cells for o in c.get("outputs", []))
 
 
+def html(path):
+    cells = json.loads(path.read_text())["cells"]
+    return "".join("".join(o.get("data", {}).get("text/html", "")) for c in cells for o in c.get("outputs", []))
+
+
 def test_stage1_then_stage2(runs):
     folder, name = runs
     done = papermill("stage1", folder/"stage1.ipynb", "-p", "epochs", 2, "-p", "run_name", f"{name}-1", "-p", "device", "cpu", "-p", "probe",
@@ -55,10 +60,15 @@ def test_stage1_then_stage2(runs):
     assert (record["config"]["epochs"], record["config"]["clones"], record["task"]) == (5, 3, "stage2")
     assert set(record["metrics"]["probe"]) == {"random weights", "stage 1", "stage 2"}
     assert len(record["history"]) == 20 and record["history"][-1]["step"] == 20
-    assert str(checkpoint) in record["notes"] and record["data_checksum"] and record["hardware"]
+    assert f"as given: runs/{name}-1/model.safetensors" in record["notes"] and str(ROOT) not in json.dumps(record)
+    assert record["data_checksum"] and record["hardware"]
     assert read_header(ROOT/"runs"/f"{name}-2"/"model.safetensors")[1]["step"] == 20
     text = outputs(folder/"stage2.ipynb")
-    assert "epochs                 5" in text and "as given: " in text and "starts from: student from" in text
+    assert "as given: " in text and "starts from: student from" in text
+    shown = next(c for c in json.loads((folder/"stage2.ipynb").read_text())["cells"] if c["cell_type"] == "code")["outputs"]
+    assert "mAP of a linear probe" in "".join(shown[0]["data"]["text/markdown"])                   # the result, in the first cell
+    assert "epochs                 5" in html(folder/"stage2.ipynb") and "<details>" in html(folder/"stage2.ipynb")
+    for said in ("stage2: 100%", "loss ", f"{name}-2/model.safetensors", "record     "): assert said in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("wrong, said", [

@@ -19,7 +19,7 @@ import torch
 
 import sslam_nb
 from ..config import flatten, parse_json, without_none
-from ..core import atomic_path, git_commit
+from ..core import atomic_path, git_commit, project_root
 
 # %% ../../nbs/reports/00_results.ipynb #21f040a6
 SCHEMA = 2 # Raised when a field changes its meaning; 2: records are signed
@@ -113,7 +113,8 @@ def make_record(
     clips = {}
     if source is not None: clips = dict(data=source.name, data_checksum=source.checksum, n_clips=len(source))
     return RunRecord(name, task, config=config, seed=config['seed'], size=config['size'], **measured, **clips,
-                     commit=git_commit(), hardware=hardware(device), versions=versions(), notes=notes,
+                     commit=git_commit(), hardware=hardware(device), versions=versions(),
+                     notes=notes.replace(f'{project_root()}/', ''),       # as it is called in any clone
                      not_finite=found, created=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
 # %% ../../nbs/reports/00_results.ipynb #957df48a

@@ -141,10 +141,10 @@ def _last_words(notebook:Path)->str:
 # %% ../../nbs/use/12_command_line.ipynb #04e0e4bb
 PATHS = ('data', 'init', 'checkpoint') # Parameters of the run notebooks that are paths
 
-def _notebook_command(name:str, root:Path, pairs:list)->tuple[list[str], Path]:
+def _notebook_command(name:str, root:Path, pairs:list)->tuple[list, Path]:
     "How a run notebook is run with parameters, and the notebook that is written."
     out = root/'runs'/f'{name}.ipynb'
-    command = [sys.executable, '-m', 'papermill', '--no-progress-bar', root/f'nbs/{name}.ipynb', out, '--cwd', root]
+    command = [sys.executable, '-m', 'papermill', '--no-progress-bar', root/'nbs'/f'{name}.ipynb', out, '--cwd', root]
     for key, value in pairs: command += ['-p', key, _name(value) if key in PATHS else value]
     return command, out
 
