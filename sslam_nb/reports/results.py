@@ -9,7 +9,7 @@ __all__ = ['SCHEMA', 'RunRecord', 'hardware', 'versions', 'plain', 'make_record'
 # %% ../../nbs/reports/00_results.ipynb #37af99d6
 import hashlib, json, os, platform, warnings
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def make_record(
     if source is not None: clips = dict(data=source.name, data_checksum=source.checksum, n_clips=len(source))
     return RunRecord(name, task, config=config, seed=config['seed'], size=config['size'], **measured, **clips,
                      commit=git_commit(), hardware=hardware(device), versions=versions(), notes=notes,
-                     not_finite=found, created=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+                     not_finite=found, created=datetime.now(UTC).isoformat(timespec='seconds'))
 
 # %% ../../nbs/reports/00_results.ipynb #957df48a
 def signature(
