@@ -14,11 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import layer_norm
 
 from sslam_nb import Classifier, SoundscapeDataset, load_checkpoint
-from sslam_nb.core import atomic_path, git_commit, project_root, set_seed
+from sslam_nb.core import atomic_path, project_root, set_seed
 from sslam_nb.evaluation.frozen import ProbeData
 from sslam_nb.evaluation.metrics import Scored, summary
 from sslam_nb.reports.results import hardware, make_record, write_record
-from sslam_nb.training.weights import read_header, save_classifier
+from sslam_nb.training.weights import save_classifier
 
 EVENTS, FIT, TEST = (1, 3), (6000, 11), (1000, 12)       # sounds in a clip; clips and seed
 

@@ -11,6 +11,7 @@ Everything else is listed: an error of another library, a hang, a full memory, a
 adds its files by `@kind(...)` below. The exit status is the number of mutants that were neither right nor named, at most 99."""
 import io, json, os, pickle, random, resource, signal, struct, subprocess, sys, tempfile, time, warnings, zipfile
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -373,7 +374,8 @@ def child(jobs, seed):
     def ring(*_): raise TooLong
     signal.signal(signal.SIGALRM, ring)
     import torch
-    import sslam_nb.evaluation.start, sslam_nb.evidence.polyphony, sslam_nb.training.checkpoints      # before memory is counted
+    for name in ('evaluation.start', 'evidence.polyphony', 'training.checkpoints'):                    # before memory is counted
+        import_module(f'sslam_nb.{name}')
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     used = int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize()

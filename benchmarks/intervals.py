@@ -180,7 +180,7 @@ def pair_coverage(job):
         one = first*targets + noise
         two = second*targets + alike*noise + np.sqrt(1 - alike**2)*rng.normal(size=targets.shape)
         weights = draws_of(rng, n)
-        point, *values = usual(one, targets, weights) - usual(two, targets, weights)
+        _, *values = usual(one, targets, weights) - usual(two, targets, weights)
         found, low, high = paired_difference(one, two, targets)
         inside.append([a <= truth <= b for a, b in (np.nanpercentile(values, [2.5, 97.5]), (low, high))]
                       + [low <= found <= high])

@@ -37,7 +37,7 @@ def make_folder(root, clips):
 def per_second(dataset, workers, clips):
     "Clips per second over one epoch, without the start of the processes."
     loader, begin = make_loader(dataset, 12, workers, seed=1), None
-    for i, batch in enumerate(loader):
+    for i, _ in enumerate(loader):
         if i == 4: begin, first = time.perf_counter(), i
         if i*12 > clips: break
     return (i - first)*12/(time.perf_counter() - begin)

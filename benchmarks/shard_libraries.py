@@ -167,7 +167,7 @@ def trial(library):
     try: version = importlib.metadata.version(LIBRARIES[library].package)
     except importlib.metadata.PackageNotFoundError:
         if library != 'wids': return print(f'{library}: not installed, skipped')
-        try: import wids; version = 'of webdataset ' + importlib.metadata.version('webdataset')
+        try: importlib.import_module('wids'); version = 'of webdataset ' + importlib.metadata.version('webdataset')
         except ImportError: return print(f'{library}: not installed, skipped')
     with tempfile.TemporaryDirectory() as folder:
         print(f'== {library} {version}')

@@ -29,7 +29,7 @@ for seed in SEEDS:
         run = runs.get(name)
         variance = run.history.target_var_over_clips if run else [float("nan")]
         rows.append(dict(seed=seed, encoder=name, mAP=row.mAP, chance=row.chance, seconds=run and run.seconds,
-                         target_var_first=list(variance)[0], target_var_last=list(variance)[-1]))
+                         target_var_first=next(iter(variance)), target_var_last=list(variance)[-1]))
 table = pd.DataFrame(rows)
 print(table.round(4).to_string(index=False))
 mean = table.groupby("encoder", sort=False).mAP.agg(["mean", "std", "min", "max"])

@@ -85,8 +85,8 @@ def import_torchaudio(): # The torchaudio module
     except OSError:
         for name in [m for m in sys.modules if m.split('.')[0] == 'torchaudio']: del sys.modules[name]
         extension = types.ModuleType('torchaudio._extension')
-        extension._IS_TORCHAUDIO_EXT_AVAILABLE = extension._IS_ALIGN_AVAILABLE = False
-        extension.fail_if_no_align = lambda function: function
+        vars(extension).update(_IS_TORCHAUDIO_EXT_AVAILABLE=False, _IS_ALIGN_AVAILABLE=False,
+                               fail_if_no_align=lambda function: function)
         sys.modules['torchaudio._extension'] = extension
         import torchaudio
     return torchaudio

@@ -99,7 +99,7 @@ def odd_wave(r):
         generator=lambda: (x for x in wave), iterator=lambda: iter(wave.tolist()), set=lambda: {1.0, 2.0}, text=lambda: 'a.wav',
         number=lambda: r.choice([3, 0.5, np.float32(1), True, 10**400, 3j]), hostile=Hostile, type=lambda: np.ndarray,
         lists=lambda: [[0.1, 0.2], [0.3]], list=lambda: wave.tolist(), list_of_nothing=lambda: [None, wave],
-        list_of_all=lambda: [wave, 'x', {}], no_list=lambda: [], no_tuple=lambda: (), deep=lambda: [[[[[wave]]]]],
+        list_of_all=lambda: [wave, 'x', {}], no_list=list, no_tuple=lambda: (), deep=lambda: [[[[[wave]]]]],
         pair=lambda: (wave, 16_000), pair_numpy=lambda: (wave, np.int64(10)), rate_first=lambda: (16_000, wave),
         frame=lambda: pd.DataFrame(dict(left=wave, right=wave)), series=lambda: pd.Series(wave).astype(object),
         nullable=lambda: pd.Series([0.1, None]*n, dtype='Float64'), category=lambda: pd.Series(['a', 'b']).astype('category'),
@@ -141,7 +141,7 @@ def random_call(r):
              predict: ['wave', 'sample_rate', 'classifier', 'window', 'hop', 'spectrogram', 'batch_size', 'top', 'activation',
                        'padding', 'pool', 'by'],
              LogMel: ['wave', 'wave', 'sample_rate', 'lengths', 'cfg']}[function]
-    odd = {name: None for name in r.sample(names, r.choice([0, 1, 1, 1, 1, 1, 2]))}
+    odd = dict.fromkeys(r.sample(names, r.choice([0, 1, 1, 1, 1, 1, 2])))
     rate = r.choice([16_000]*4 + [8000, 22_050, 44_100, 48_000, 1000, 11_127, 44_105, 96_000, 500_009])
     args = dict(wave=ordinary_wave(r, function, rate), sample_rate=r.choice([rate, np.int64(rate), float(rate)]))
     if function is LogMel: args['cfg'] = SHORT

@@ -39,7 +39,7 @@ def test_the_same_sound_at_two_rates_is_the_same():
 
 def test_ten_minutes_of_stereo():
     wave = noise(600, 16_000, 2).T
-    clip, frames, times = embed(ENCODER, wave, 16_000)
+    _, frames, times = embed(ENCODER, wave, 16_000)
     assert frames.shape == (3750, 64) and times[-1] == pytest.approx(599.84)
     assert predict(CLASSIFIER, wave, 16_000).keys() == {'bell', 'rain', 'siren'}
 

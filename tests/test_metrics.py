@@ -90,7 +90,7 @@ def test_the_interval_of_a_difference_covers(first, second, n, classes):
     for _ in range(150):
         noise, targets = draw(rng, n, classes, 0.2, 0)
         others = second*targets + 0.9*noise + np.sqrt(1 - 0.81)*rng.normal(size=noise.shape)
-        gap, low, high = paired_difference(first*targets + noise, others, targets)
+        _, low, high = paired_difference(first*targets + noise, others, targets)
         alone = [confidence_interval(x, targets) for x in (first*targets + noise, others)]
         held.append((low <= truth <= high, high - low < sum(b - a for a, b in alone)))
     covers, narrower = np.mean(held, axis=0)

@@ -28,7 +28,7 @@ def test_kept_numbers_are_those_of_the_code(relation, against, level):
 def test_the_papers_own_example():
     "Wild animals, Roaring cats and Roar are one event, from level 2 on."
     ontology = read_ontology(AUDIOSET/"ontology.json")
-    ids = {name: id for id, name in ontology.names.items()}
+    ids = {name: code for code, name in ontology.names.items()}
     chain = [ids[name] for name in ("Wild animals", "Roaring cats (lions, tigers)", "Roar")]
     assert [len(distinct_events(chain, ontology, level)) for level in (0, 1, 2)] == [3, 2, 1]
     assert max(map(len, ontology.parents.values())) > 1 and len(ontology.names) == 632

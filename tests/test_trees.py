@@ -15,7 +15,7 @@ from sslam_nb import AudioFolder
 from sslam_nb.data.access import open_tables
 from sslam_nb.data.sources import hold_out
 
-EXAMPLES = int(os.environ.get('EXAMPLES', 500))
+EXAMPLES = int(os.environ.get('EXAMPLES', '500'))
 PLAIN = ['dog', 'car horn', 'rain', 'pêche', 'train', '机']
 COMMAS = ['Male speech, man speaking', 'Bus', 'Rain']
 DIALECTS = {',': '.csv', ';': '.csv', '\t': '.tsv', '|': '.csv'}
@@ -23,13 +23,15 @@ FILE, LABEL = ['path', 'file', 'Filename', 'file_name', 'audio_file', 'fname'], 
 WORDS = dict(train=['train', 'training', 'TR'], test=['test', 'eval', 'Evaluation', 'te'])
 
 
-def sound(number, kind='WAV', memory={}):
+MADE = {}
+
+def sound(number, kind='WAV'):
     "A clip of 50 ms that no other number has."
-    if (number, kind) not in memory:
+    if (number, kind) not in MADE:
         out, t = io.BytesIO(), np.arange(800)/16_000
         soundfile.write(out, 0.2*np.sin(2*np.pi*(200 + 7*number)*t), 16_000, format=kind, subtype='PCM_16')
-        memory[number, kind] = out.getvalue()
-    return memory[number, kind]
+        MADE[number, kind] = out.getvalue()
+    return MADE[number, kind]
 
 
 @dataclass

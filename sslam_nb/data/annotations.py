@@ -55,9 +55,11 @@ def write_segments(
             out.write(f'{row.youtube_id}, {row.start:.3f}, {row.end:.3f}, "{",".join(row.labels)}"\n')
 
 # %% ../../nbs/data/09_annotations.ipynb #431f4f1e
-def _observations(data)->list[dict]:
+def _observations(data, path:str|Path)->list[dict]:
     "JAMS data as a list of observations, also from the columns of old files."
-    return [dict(zip(data, row)) for row in zip(*data.values())] if isinstance(data, dict) else data
+    if not isinstance(data, dict): return data
+    if len({len(column) for column in data.values()}) > 1: raise ValueError(f"{path}: its columns differ in length")
+    return [dict(zip(data, row)) for row in zip(*data.values())]
 
 def read_jams(
     path:str|Path, # A .jams file
@@ -69,7 +71,7 @@ def read_jams(
     sheets = [a for a in jam.get('annotations', ()) if a.get('namespace') in ('scaper', 'sound_event')]
     if not sheets: raise ValueError(f"{path}: no annotation of the namespace scaper or sound_event")
     events = []
-    for number, row in enumerate(_observations(sheets[0]['data'])):
+    for number, row in enumerate(_observations(sheets[0]['data'], path)):
         value = row['value'] if isinstance(row['value'], dict) else dict(label=row['value'])
         if value.get('role', 'foreground') == 'background': continue
         onset, duration, snr = float(row['time']), float(row['duration']), value.get('snr')

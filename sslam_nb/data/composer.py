@@ -155,7 +155,7 @@ def scaper_clip(
 )->tuple[SoundEvent, ...]: # What it placed
     "One soundscape by Scaper (Salamon et al. 2017)."
     import scaper
-    if not hasattr(np, 'Inf'): np.Inf = np.inf          # Scaper 1.6.5 still uses the name of NumPy 1
+    vars(np).setdefault('Inf', np.inf)                  # Scaper 1.6.5 still uses the name of NumPy 1
     rng = np.random.default_rng([recipe.seed, number])
     labels = sorted(path.name for path in (folder/'foreground').iterdir())
     scape = scaper.Scaper(recipe.duration, str(folder/'foreground'), str(folder/'background'),

@@ -78,12 +78,13 @@ class FileIndex:
     "Files by their name and by their name without suffix (ours)."
     def __init__(self,
         files:list[str],  # Audio, relative paths
-        others:dict[str, list[str]]={}, # Reason -> files that are not used, for the message
+        others:dict[str, list[str]]|None=None, # Reason -> files that are not used, for the message
     ):
         self.files, self.named = set(files), defaultdict(list)
         for file in files:
             for key in {basename(file), splitext(basename(file))[0]}: self.named[key].append(file)
-        self.unused = {basename(name): reason for reason, names in others.items() for name in names}
+        self.unused = {basename(name): reason for reason, names in (others or {}).items()
+                       for name in names}
 
     def why_not(self,
         cell:str, # That means no file

@@ -97,7 +97,7 @@ class HubClips(AudioFolder):
         numbers = [(split, i) for split, count in rows.counts.items() for i in range(count)]
         files = [row_name(split, i, path) for (split, i), path in zip(numbers, rows.files(), strict=True)]
         notes, classes = hub_notes(rows, files, labels, separator, fold)
-        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, classes=classes)
+        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, {}, classes)
         self.account.unit = 'rows'
 
     def audio(self, file:str):

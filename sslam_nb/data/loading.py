@@ -7,10 +7,10 @@ __all__ = ['epoch_order', 'BatchOrder', 'make_loader', 'naming_workers', 'open_c
 
 # %% ../../nbs/data/11_loading.ipynb #72a8f0d3
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import AuthenticationError
 from traceback import extract_tb
-from typing import Iterator
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler

@@ -124,7 +124,7 @@ def take_files(
     sample_rate:int,    # Of the clips given out [Hz]
     clip_seconds:float, # Longer files become several clips [s]
     max_bad:int,        # Unusable files that are tolerated
-    odd:dict={},        # Reason -> files that are not used
+    odd:dict,           # Reason -> files that are not used
     classes:tuple=(),   # Of the set, in its order; (): those that the files have
 ):
     "Read every header; keep what can be used, and account for the rest (ours)."
@@ -146,6 +146,15 @@ def take_files(
 # %% ../../nbs/data/10_sources.ipynb #a90f2e75
 class AudioFolder(Accounted):
     "A folder of audio as clips of at most `clip_seconds` (ours)."
+    name:str                          # Of the folder
+    files:list[str]                   # Relative paths, sorted
+    spans:np.ndarray                  # A row a clip: number of its file, first sample, samples, rate [Hz]
+    labels:dict[str, tuple[str, ...]] # By file
+    classes:tuple[str, ...]           # All labels, in class order
+    sides:dict[str, str]              # train, valid or test, by file
+    sample_rate:int                   # Of the clips given out [Hz]
+    bad:list[str]                     # 'file: reason'
+    account:Account                   # What was found, used and left out
     def __init__(self,
         root:str|Path,            # The folder; anything below it counts
         labels:str|None=None,     # Column of the labels in a table; None looks for the usual names

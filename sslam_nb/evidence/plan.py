@@ -146,6 +146,6 @@ def plan(
         rows[task] = dict(runs=len(every), to_run=len(now), updates=sum(map(updates, now)),
                           hours=seconds/3600/processes, GB=sum(map(_megabytes, now))/1000)
     columns = ['runs', 'to_run', 'updates', 'hours', 'GB']
-    table = pd.DataFrame([row for row in rows.values()], rows, columns).rename_axis('task')
+    table = pd.DataFrame(list(rows.values()), rows, columns).rename_axis('task')
     table.loc['all'] = table.sum(skipna=False)
     return table.astype(dict(runs=int, to_run=int, updates=int)).round(2)

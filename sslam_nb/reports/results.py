@@ -9,7 +9,7 @@ __all__ = ['SCHEMA', 'RunRecord', 'hardware', 'versions', 'plain', 'make_record'
 # %% ../../nbs/reports/00_results.ipynb #37af99d6
 import hashlib, json, os, platform, warnings
 from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def make_record(
     return RunRecord(name, task, config=config, seed=config['seed'], size=config['size'], **measured, **clips,
                      commit=git_commit(), hardware=hardware(device), versions=versions(),
                      notes=notes.replace(f'{project_root()}/', ''),       # as it is called in any clone
-                     not_finite=found, created=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+                     not_finite=found, created=datetime.now(UTC).isoformat(timespec='seconds'))
 
 # %% ../../nbs/reports/00_results.ipynb #957df48a
 def signature(

@@ -8,6 +8,7 @@ __all__ = ['card_facts', 'HubModel', 'SSLAM']
 # %% ../../nbs/training/04_hub.ipynb #0d4146e1
 import json
 from pathlib import Path
+from typing import Self
 
 from huggingface_hub import ModelCard, ModelCardData, PyTorchModelHubMixin
 
@@ -58,7 +59,7 @@ class HubModel(PyTorchModelHubMixin, library_name='sslam_nb', pipeline_tag='feat
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path:str|Path, *, revision:str|None=None,
                         cache_dir:str|Path|None=None, force_download:bool=False, local_files_only:bool=False,
-                        token:str|bool|None=None):
+                        token:str|bool|None=None)->Self:
         "Load from a file, a folder or a repository: on the CPU, in evaluation mode, or one clear error."
         path = find_checkpoint(pretrained_model_name_or_path, revision=revision, cache_dir=cache_dir,
                                token=token, force_download=force_download, local_files_only=local_files_only)
