@@ -92,12 +92,15 @@ class HubClips(AudioFolder):
         separator:str=None,       # Between labels in a cell of text
         encoding:str=None,        # Of tables; there are none
         fold:int|str=None,        # To hold out; None: as the splits say, or the last
+        test_share:float=None,    # Of the recordings of each label, where no side is given; None: a quarter
+        split_seed:int=None,      # Of that draw
     ):
         self.rows, self.root, self.clip_seconds = rows, Path(rows.place), clip_seconds
         numbers = [(split, i) for split, count in rows.counts.items() for i in range(count)]
         files = [row_name(split, i, path) for (split, i), path in zip(numbers, rows.files(), strict=True)]
         notes, classes = hub_notes(rows, files, labels, separator, fold)
-        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, classes=classes)
+        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, {}, classes, test_share,
+                   split_seed)
         self.account.unit = 'rows'
 
     def audio(self, file:str):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..config import flatten, override
-from ..core import project_path
+from ..core import input_path, project_path
 from ..data.account import plain_account
 from ..data.hub_rows import hub_name
 from ..evaluation.finetune import Task, Trained
@@ -66,7 +66,7 @@ def configure_task(
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
     size = given.pop('size', None) or 'tiny'
     dataset = dataset_name(given.pop('dataset', None) or 'soundscapes')
-    if given.get('data') and not hub_name(given['data']): given['data'] = str(project_path(given['data']).resolve())
+    if given.get('data') and not hub_name(given['data']): given['data'] = str(input_path(given['data']).resolve())
     if switches.no_pretrained and given.get('checkpoint'):
         raise ValueError("give checkpoint or no_pretrained, not both")
     if not switches.no_pretrained and not given.get('checkpoint'): given['checkpoint'] = newest_of_size(size)
