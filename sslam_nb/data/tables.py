@@ -177,7 +177,7 @@ def only_labels(
         for name in sheet.rows if file else ():
             cells = sheet.rows[name][sheet.rows[name] != '']
             in_words = not cells.str.fullmatch(r'[-+\d.,:eE% ]*').all() and not _holds_audio(sheet, name)
-            if name != file and plain_name(name) not in known and in_words and cells.duplicated().any(): may.add(name)
+            if name != file and plain_name(name) not in known and in_words and 1 < cells.nunique() < len(cells): may.add(name)
     return may.pop() if len(may) == 1 else None
 
 # %% ../../nbs/data/03_tables.ipynb #f19a1b06

@@ -167,22 +167,25 @@ def save_classifier(
     if model.spectrogram is None:
         raise ValueError("the classifier does not know its spectrogram; set it first")
     about = dict(classes=model.classes, n_classes=model.head.out_features, pool=model.pool,
-                 encoder=flatten(model.encoder.cfg), spectrogram=flatten(model.spectrogram))
+                 activation=model.activation, encoder=flatten(model.encoder.cfg), spectrogram=flatten(model.spectrogram))
     return write_weights(model, project_path(path), classifier=about, provenance=provenance)
 
 def read_classifier(
     path:Path,    # A file of `save_classifier`
 )->Classifier:    # On the CPU, in evaluation mode
     "Rebuild a fine-tuned model from its file alone (ours)."
-    about = file_header(path)['classifier']
+    header = file_header(path)
+    about = header['classifier']
     try:
+        loss = ((header.get('provenance') or {}).get('identity') or {}).get('loss')      # of an older file
+        activation = about.get('activation') or dict(bce='sigmoid', ce='softmax').get(loss)
         spectrogram, encoder = (override(kind(), **about[name]) for kind, name in
                                 ((SpectrogramConfig, 'spectrogram'), (EncoderConfig, 'encoder')))
         size, longest = encoder.patch_size, encoder.max_time_patches*encoder.patch_size
         if spectrogram.n_mels % size or spectrogram.target_frames > longest:
             raise ValueError("its encoder cannot see its spectrogram")
         build = lambda: Classifier(AudioViT(encoder, spectrogram.n_mels), about['n_classes'], about['pool'],
-                                   about['classes'], spectrogram)
+                                   about['classes'], spectrogram, activation)
         return fill(build, path)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         said = str(error)

@@ -99,7 +99,7 @@ def embed(
     sample_rate:int, # Of all clips [Hz]
     pool:str='cls',  # Clip embedding: 'cls', 'mean' or 'concat'
     layer=None,      # Block whose output is taken, 0 to L - 1; None: the last; a list of them, or 'all'
-    window:float=None, # [s]; None: what the model was trained on
+    window:float=None, # [s]; None: the model's own window, that of its training
     hop:float=None,    # [s] between starts of windows; None: they do not overlap
     spectrogram:SpectrogramConfig=None, # None: the model's own, or AudioSet's
     batch_size:int=8,  # Windows encoded at once
