@@ -141,12 +141,13 @@ RANGES = {name: limits for limits, names in {
 # %% ../nbs/01_config.ipynb #56d05315
 def check_ranges(
     cfg, # A config
+    ranges:dict=RANGES, # Lowest and highest value by name; whole numbers are meant where the lowest is one
 ):
     "Refuse a number that is no number or out of its range, and sizes of an encoder that do not fit (ours)."
     values = flatten(cfg)
     for name, value in values.items():
-        if name not in RANGES or value is None: continue
-        (low, high), pair = RANGES[name], isinstance(value, tuple)
+        if name not in ranges or value is None: continue
+        (low, high), pair = ranges[name], isinstance(value, tuple)
         kinds, what = ((int,), 'whole number') if type(low) is int else ((int, float), 'number')
         if pair and len(value) != 2: raise ValueError(f"{name}={reprlib.repr(value)} must be two {what}s")
         for one in value if pair else (value,):

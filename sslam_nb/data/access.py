@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config import PretrainConfig, SpectrogramConfig, override
-from ..core import atomic_path, project_path
+from ..core import atomic_path, input_path, project_path
 from .account import Account
 from .annotations import Segment, write_segments
 from .clip_table import ClipTable
@@ -38,13 +38,13 @@ def open_tables(
     name:str,          # In the registry: esc50, as-20k, spass-park ...
     root:str|Path,     # The folder of the set
     fold:int|str|None=None, # To test on, for sets with folds; None: the first
-    **reading,         # For the set csv: labels, separator, encoding, as in `read_listed`
+    **reading,         # For the set csv: labels, separator, encoding, test_share, split_seed, as in `read_listed`
 )->dict[str, ClipTable]: # By split
     "The splits of a set, compared with the disk and checked for leaks (Appendix B)."
     info = find_dataset(name)
     if hub_name(root): raise ValueError(f"{root} is a name of the Hub, whose rows are no files; "
                                       "open_sources and open_data open it")
-    root = project_path(root)
+    root = input_path(root)
     if not (root.is_dir() or info.name == 'csv' and root.is_file()):
         raise FileNotFoundError(f"there is no folder {root} with {info.title}: {info.layout}")
     official = root.is_dir() and is_official(root)
@@ -55,7 +55,7 @@ def open_tables(
     options = {} if not info.folds and fold is None else dict(fold=info.folds[0] if fold is None else fold)
     reading = {name: value for name, value in reading.items() if value is not None}
     if reading and info.name != 'csv':
-        raise ValueError(f"{', '.join(reading)}: the columns of {info.title} are known; leave it out")
+        raise ValueError(f"{', '.join(reading)}: columns and split of {info.title} are known; leave it out")
     options |= reading
     try: return complete(info.reader(root, **options))
     except FileNotFoundError as error:
@@ -67,7 +67,7 @@ def open_sources(
     spectrogram:SpectrogramConfig, # Sample rate, and T, which is how much of a recording is heard
     fold:int|str|None=None, # To test on, for sets with folds; None: the first (of the Hub: the last)
     max_bad:int=10,     # Unusable rows of parquet that are tolerated
-    **reading,          # labels, separator, encoding
+    **reading,          # labels, separator, encoding, test_share, split_seed
 )->dict:                # Sources of clips by split, one clip for each recording
     "The splits of a set, from files or from the Hub (ours)."
     info, rate, seconds = find_dataset(name), spectrogram.sample_rate, clip_seconds(spectrogram.target_frames)
@@ -78,7 +78,6 @@ def open_sources(
     if info.classes not in (0, len(clips.classes)):
         clips.account.notes.append(f'{len(clips.classes)} classes, where {info.title} has {info.classes}')
     return hub_sides(clips)
-
 
 # %% ../../nbs/data/21_access.ipynb #1839c562
 def open_dataset(
@@ -224,7 +223,7 @@ def open_data(
         sizes = (cfg.n_clips, *cfg.probe_clips)
         return Splits(*(SoundscapeDataset(n, seed=seed, duration=frames/100) for seed, n in enumerate(sizes)))
     hub = is_hub(cfg.data)
-    root = cfg.data if hub else project_path(cfg.data)
+    root = cfg.data if hub else input_path(cfg.data)
     if cfg.dataset: return _named(cfg, root)
     if not hub and any((path/'index.json').exists() for path in (root, root/'train')): return _shards(cfg, root)
     folder = (open_hub if hub else AudioFolder)(root, cfg.labels, rate, clip_seconds(frames), cfg.max_bad,
@@ -268,7 +267,7 @@ def describe(
     "Say what was found, used and left out of some data, and why (ours)."
     if isinstance(data, (str, Path)):
         hub, options = is_hub(data), dict(max_bad=10**9) | options
-        data = open_hub(data, **options) if hub else AudioFolder(project_path(data), **options)
+        data = open_hub(data, **options) if hub else AudioFolder(input_path(data), **options)
     if isinstance(data, dict):
         found = {name: table.account for name, table in data.items()}
         for name, account in found.items(): print(f'{name}\n{account}\n')

@@ -85,19 +85,22 @@ class HubClips(AudioFolder):
     "The rows of a set as clips of at most `clip_seconds` (ours)."
     def __init__(self,
         rows:HubRows,             # What was opened
-        labels:str|None=None,     # Column of the labels; None: by types and names
+        labels:str|None=None, # Column of the labels; None: by types and names
         sample_rate:int=16_000,   # Of the clips given out [Hz]
         clip_seconds:float=10.24, # Longer recordings become several clips [s]
         max_bad:int=10,           # Unusable rows that are tolerated
         separator:str|None=None,  # Between labels in a cell of text
         encoding:str|None=None,   # Of tables; there are none
         fold:int|str|None=None,   # To hold out; None: as the splits say, or the last
+        test_share:float|None=None, # Of the recordings of each label, where no side is given; None: a quarter
+        split_seed:int|None=None, # Of that draw
     ):
         self.rows, self.root, self.clip_seconds = rows, Path(rows.place), clip_seconds
         numbers = [(split, i) for split, count in rows.counts.items() for i in range(count)]
         files = [row_name(split, i, path) for (split, i), path in zip(numbers, rows.files(), strict=True)]
         notes, classes = hub_notes(rows, files, labels, separator, fold)
-        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, {}, classes)
+        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, {}, classes, test_share,
+                   split_seed)
         self.account.unit = 'rows'
 
     def audio(self, file:str):

@@ -10,7 +10,7 @@ import os, re
 from glob import escape
 from pathlib import Path
 
-from ..core import import_extra, project_path
+from ..core import import_extra, input_path
 from .folder import list_folder
 from .hub_columns import audio_column, read_column
 from .splits import SIDES, side
@@ -25,7 +25,7 @@ def hub_name(
         if re.fullmatch(r'[\w.-]+(/[\w.-]+)?(:[\w.+-]+)?', word[3:]): return word[3:]
         raise ValueError(f"data={word!r} is no name of the Hub; write hf:owner/name, or hf:owner/name:part")
     plain = re.fullmatch(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.+-]+)?', word)
-    return word if plain and not project_path(word).exists() else None
+    return word if plain and not input_path(word).exists() else None
 
 # %% ../../nbs/data/19_hub_rows.ipynb #47c1307c
 def parquet_files(
@@ -64,7 +64,7 @@ def is_hub(
     "A name of the Hub, a folder written by the library, or parquet in a folder without other audio (ours)."
     if data == 'soundscapes': return False
     if hub_name(data): return True
-    root = project_path(data)
+    root = input_path(data)
     return is_saved(root) or bool(parquet_files(root)) and not (root.is_dir() and list_folder(root).audio)
 
 # %% ../../nbs/data/19_hub_rows.ipynb #17347a2c
@@ -103,7 +103,7 @@ def load_sets(
     **options,      # Of the library's `load_dataset`
 )->tuple[dict, str, str]: # The library's sets by split, the name of the whole, and where it is
     "Sets of the library with audio as bytes; what cannot be opened is one error (Hugging Face datasets)."
-    hub, root = hub_name(data), project_path('.' if str(data).startswith('hf:') else data)
+    hub, root = hub_name(data), input_path('.' if str(data).startswith('hf:') else data)
     bare = '' if not hub or str(data).startswith('hf:') else f'there is no folder {root}, and '
     if not (hub or is_saved(root) or parquet_files(root)):
         raise FileNotFoundError(f"no parquet in or below {root}; give a folder of it, or hf:owner/name")

@@ -19,7 +19,7 @@ from .clip_table import ClipTable, check_leak, missing, split_by, strings
 from .clips import fingerprint
 from .folder import list_folder, read_notes
 from .manifests import is_number, read_csv, read_lines, read_manifest
-from .sources import DRAWN, draw_sides, same_recording
+from .sources import TEST_SHARE, draw_sides, said_of_draw, same_recording
 from .splits import SIDES, fold_name, settle, side
 from .tables import Sheet, read_sheet
 
@@ -117,23 +117,33 @@ def read_listed(
     labels:str|None=None, # Column of the labels; None: by chapter `data.tables`
     separator:str|None=None, # Between labels in a cell; None: by its rule
     encoding:str|None=None, # Of the tables; None: UTF-8 or UTF-16
+    test_share:float|None=None, # Of the recordings of each label, where no side is given; None: a quarter
+    split_seed:int|None=None, # Of that draw
 )->dict[str, ClipTable]: # By split
     "A folder that a table or its subfolders describe, as pre-training understands it (ours)."
     options = dict(labels=labels, separator=separator, encoding=encoding)
     table, sides, folds = _one_csv(root, options) if root.is_file() else _folder(root, options)
+    refused = dict(fold=fold, test_share=test_share, split_seed=split_seed)
+    said = ', '.join(f'{name}={value}' for name, value in refused.items() if value is not None)
     if any(sides):
-        if fold is not None: raise ValueError(f"fold={fold}: {root} has a split and not folds; leave it out")
+        if said: raise ValueError(f"{said}: {root} has a split; leave it out")
         return by_side(table, sides, lambda i: f"{root}: {table.paths[i]}")
     if any(folds):
         if fold is None:
             raise ValueError(f"{root} has folds ({', '.join(sorted(set(folds)))}); give the fold to test on")
+        if said != f'fold={fold}': raise ValueError(f"{said}: {root} has folds; leave all but fold out")
         return by_fold(split_by(table, strings(folds)), fold, table)
     if fold is not None: raise ValueError(f"fold={fold}: {root} has no folds; leave it out")
+    return _drawn(table, TEST_SHARE if test_share is None else test_share, split_seed or 0)
+
+def _drawn(table:ClipTable, share:float, seed:int)->dict[str, ClipTable]:
+    "A draw by recording, as for pre-training."
     prints = [fingerprint(table.root/path) if (table.root/path).is_file() else path for path in table.paths]
     own = {path: table.labels_of(i) for i, path in enumerate(table.paths)}
     groups = dict(zip(table.paths, table.groups)) if table.groups is not None else {}
-    drawn = draw_sides(list(own), own, same_recording(list(own), prints, groups))
-    table.split_from = DRAWN
+    recordings = same_recording(list(own), prints, groups)
+    drawn = draw_sides(list(own), own, recordings, share, seed)
+    table.split_from = said_of_draw(drawn, recordings, groups, share, seed)
     return split_by(table, strings(drawn.get(path, 'train') for path in own))
 
 # %% ../../nbs/data/14_layouts.ipynb #9f9aad4e

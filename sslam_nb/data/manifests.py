@@ -18,7 +18,7 @@ import numpy as np
 from ..core import atomic_path
 from .clip_table import ClipTable, strings, unknown_label
 from .folder import FileIndex, Listing, list_folder, read_rows
-from .tables import column, read_sheet
+from .tables import column, only_labels, read_sheet
 
 # %% ../../nbs/data/08_manifests.ipynb #e2e04452
 def read_lines(
@@ -173,6 +173,7 @@ def read_csv(
     path = Path(path).expanduser()
     sheet, root = read_sheet(path, encoding), Path(root or path.parent).expanduser()
     file, field = column(sheet, 'file'), column(sheet, 'label', labels)
+    if not field: field = labels = only_labels([sheet])
     if not (file and field):
         what, remedy = ('labels', 'labels, or say labels=NAME') if file else ('files', 'path')
         raise ValueError(f"{path}: no column of {what} among {', '.join(sheet.rows)}; name it {remedy}")

@@ -39,7 +39,7 @@ def evaluate(
     model:Classifier,   # In any mode, with `classes`
     loader:DataLoader,  # Of log-mels or of features, in the order of the clips
     bad:list|None=None, # Receives 'file: reason' of unreadable clips
-)->Scored:              # Scores before the sigmoid
+)->Scored:              # Scores before the sigmoid or softmax
     "Score every clip of a split (Section 4.4)."
     scored, device = Scored(model.classes), model.head.weight.device
     with evaluating(model):
@@ -156,7 +156,8 @@ def _prepare(cfg, encoder, task, accelerator):
     "Classifier with the head of this seed, on its device, and its optimiser."
     torch.manual_seed(cfg.seed)
     classes = task.train.classes
-    model = Classifier(encoder, len(classes), cfg.pool, classes, cfg.spectrogram).to(accelerator.device)
+    activation = dict(bce='sigmoid', ce='softmax')[cfg.loss]
+    model = Classifier(encoder, len(classes), cfg.pool, classes, cfg.spectrogram, activation).to(accelerator.device)
     model.encoder.requires_grad_(cfg.task == 'finetune')
     optimizer = torch.optim.AdamW(layer_groups(model, cfg), lr=cfg.lr, betas=cfg.betas, fused=True)
     return accelerator.prepare(model, optimizer)

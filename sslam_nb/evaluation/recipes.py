@@ -8,7 +8,7 @@ __all__ = ['TASKS', 'AugmentConfig', 'DownstreamConfig', 'dataset_name', 'recipe
 # %% ../../nbs/evaluation/01_recipes.ipynb #ed3e768c
 from dataclasses import dataclass, field
 
-from ..config import SIZES, SpectrogramConfig, flatten, override, preset
+from ..config import RANGES, SIZES, SpectrogramConfig, check_ranges, flatten, override, preset
 from ..data.registry import find_dataset
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #7cbe8a4b
@@ -39,9 +39,12 @@ class DownstreamConfig:
     labels:str|None = None       # Column of the labels, for dataset csv; None looks for the usual names
     separator:str|None = None    # Between labels in a cell; None: the strongest of line end ; | , that occurs
     encoding:str|None = None     # Of the tables; None: UTF-8 or UTF-16
+    single_label:bool|None = None # One label a clip: accuracy, and ce; None: as the set has it
+    test_share:float|None = None # Of the recordings that is tested on, for dataset csv without a split; None: a quarter
+    split_seed:int|None = None   # Of that draw, which does not depend on `seed`; None: 0
     size:str = 'paper'           # paper, small or tiny
-    checkpoint:str|None = None   # Of the encoder: a file, a folder or a Hub name; None: random weights
-    steps:int|None = None        # Updates, Table 7; None: from the epochs
+    checkpoint:str|None = None # Of the encoder: a file, a folder or a Hub name; None: random weights
+    steps:int|None = None   # Updates, Table 7; None: from the epochs
     epochs:int = 94              # Passes over the data, Table 8
     warmup_share:float = 10/94   # Warm-up / all, Tables 7 and 8
     lr:float = 5e-5              # Peak learning rate, Tables 7 and 8
@@ -76,12 +79,14 @@ class DownstreamConfig:
     @property
     def metric(self)->str:
         "mAP for sets with several labels per clip, accuracy for the others."
+        if self.single_label is not None: return 'accuracy' if self.single_label else 'mAP'
         return 'mAP' if self.dataset == 'soundscapes' else find_dataset(self.dataset).metric
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #dc70617f
-_LIMITS = {1: 'steps epochs batch_size evaluations log_every save_every target_frames n_mels',
-           0: 'lr min_lr weight_decay mixup workers max_bad weighted_clips seed', 1e-6: 'std'}
-_SHARES = ('layer_decay', 'drop_path', 'label_smoothing', 'spec_augment', 'mixup_share', 'warmup_share')
+_RANGES = RANGES | {name: limits for limits, names in {
+    (1, 10**9): 'steps evaluations', (0, 10**9): 'weighted_clips', (1, 1000): 'events', (0, 2**63 - 1): 'split_seed',
+    (0.0, 1.0): 'layer_decay label_smoothing spec_augment mixup_share', (0.0, 1e6): 'mixup save_minutes',
+    (0.01, 0.9): 'test_share'}.items() for name in names.split()}
 
 def _check_recipe(cfg):
     "Refuse values outside their range or that contradict each other."
@@ -90,19 +95,16 @@ def _check_recipe(cfg):
                             precision=('no', 'bf16', 'fp16'), report=('last', 'best', 'valid')).items():
         if values[name] not in words:
             raise ValueError(f"{name}={values[name]!r} is not one of {', '.join(words)}")
-    for name, low in ((name, low) for low, names in _LIMITS.items() for name in names.split()):
-        if values[name] is not None and not low <= values[name]:
-            raise ValueError(f"{name}={values[name]} must be {low} or more")
-    for name in _SHARES:
-        if not 0 <= values[name] <= 1: raise ValueError(f"{name}={values[name]} must lie between 0 and 1")
-    for name, what in dict(n_clips='to train and to test on', events='fewest and most').items():
-        if len(values[name]) != 2: raise ValueError(f"{name}={values[name]} must be two numbers, {what}")
-    several = f"loss=ce needs one label per clip, and {cfg.dataset} has several; choose bce"
+    check_ranges(cfg, _RANGES)
+    one = "say single_label=True if each clip has one" if cfg.dataset == 'csv' else "choose bce"
     rules = [(cfg.loss == 'bce' and cfg.label_smoothing, "label_smoothing needs loss=ce"),
-             (cfg.loss == 'ce' and cfg.metric == 'mAP', several),
+             (cfg.loss == 'ce' and cfg.metric == 'mAP',
+              f"loss=ce needs one label per clip, and {cfg.dataset} has several; {one}"),
+             (cfg.single_label and cfg.dataset == 'soundscapes', "single_label=True: soundscapes have several labels"),
              (cfg.min_lr > cfg.lr, f"min_lr={cfg.min_lr} is above lr={cfg.lr}")]
     for broken, said in rules:
         if broken: raise ValueError(said)
+
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #43cd90d3
 _SPEECH = dict(lr=2e-4, steps=60_000, warmup_share=0.1, batch_size=256, spec_augment=0.1, roll=False,
@@ -171,6 +173,7 @@ def recipe(
     if not augment:
         values |= dict(roll=False, noise=False, spec_augment=0.0, mixup=0.0, frozen_eval_mode=True)
     if size != 'paper' or changes.get('epochs'): values.pop('steps', None)      # epochs decide
+    if changes.get('single_label') and dataset == 'csv': values |= dict(loss='ce')
     given = {key: value for key, value in changes.items() if value is not None}
     return override(DownstreamConfig(), task=task, dataset=dataset, size=size, **values | given)
 

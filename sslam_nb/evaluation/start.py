@@ -14,7 +14,7 @@ import torch
 
 from .. import sslam
 from ..config import EncoderConfig, SpectrogramConfig, override, preset
-from ..core import atomic_path, project_path
+from ..core import atomic_path, input_path
 from ..encoder import AudioViT
 from .metrics import Scored
 from .recipes import DownstreamConfig
@@ -79,7 +79,7 @@ def read_scores(
     classes,         # Names of the columns
 )->Scored:           # Test clips at the evaluation that counts
     "Scores that a run has left; a damaged file is one error (ours)."
-    path, scored = project_path(folder)/'scores.npz', Scored(classes)
+    path, scored = input_path(folder)/'scores.npz', Scored(classes)
     try:
         with np.load(path) as kept:
             if bad := kept.zip.testzip(): raise ValueError(f'the check sum of {bad} is wrong')

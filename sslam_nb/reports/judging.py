@@ -13,19 +13,21 @@ import numpy as np
 import pandas as pd
 
 from ..config import flatten, override
-from ..core import project_path
+from ..core import input_path, project_path
 from ..data.account import plain_account
 from ..data.hub_rows import hub_name
 from ..evaluation.finetune import Task, Trained
 from ..evaluation.metrics import paired_difference
 from ..evaluation.recipes import DownstreamConfig, dataset_name, recipe
 from ..evaluation.start import read_scores
-from ..evaluation.tasks import measure, with_statistics
+from ..evaluation.tasks import measure, one_label_each, open_task, with_statistics
 from .results import make_record, read_records, records_table, write_record
 from .runs import named, read_parameters, take_options
 from ..training.checkpoints import load_checkpoint
+from ..training.classifier import Classifier
 from ..training.find import newest_checkpoint
 from ..training.tracking import tracker_names
+from ..use.predict import activation_of
 
 # %% ../../nbs/reports/04_judging.ipynb #de1d6598
 class TaskOptions(NamedTuple):
@@ -66,18 +68,33 @@ def configure_task(
     if 'task' in given: raise ValueError(f"task is {task} in this notebook; the other has its own")
     size = given.pop('size', None) or 'tiny'
     dataset = dataset_name(given.pop('dataset', None) or 'soundscapes')
-    if given.get('data') and not hub_name(given['data']): given['data'] = str(project_path(given['data']).resolve())
+    if given.get('data') and not hub_name(given['data']): given['data'] = str(input_path(given['data']).resolve())
     if switches.no_pretrained and given.get('checkpoint'):
         raise ValueError("give checkpoint or no_pretrained, not both")
     if not switches.no_pretrained and not given.get('checkpoint'): given['checkpoint'] = newest_of_size(size)
-    cfg = recipe(f'{task}/{dataset}', size, switches.augment, **given)
+    cfg, clips = _of_labels(f'{task}/{dataset}', size, switches.augment, given)
     if not options.train:                                      # it hears what it was trained to hear
         model = load_checkpoint(cfg.checkpoint)
+        if cfg.metric == 'accuracy' and isinstance(model, Classifier):
+            soft = activation_of(model) == 'softmax'
+            cfg = override(cfg, loss='ce' if soft else 'bce', label_smoothing=cfg.label_smoothing*soft)
         if getattr(model, 'spectrogram', None):
             return override(cfg, **flatten(model.spectrogram), pool=model.pool), options
     own = {name: given.get(name) for name in ('mean', 'std')}
-    if None in own.values(): cfg = override(with_statistics(cfg), **own)
+    if None in own.values(): cfg = override(with_statistics(cfg, clips), **own)
     return cfg, options
+
+def _of_labels(name:str, size:str, augment:bool, given:dict)->tuple[DownstreamConfig, Task|None]:
+    "The recipe; of a set of one's own by what its clips say, which are then open."
+    if not name.endswith('/csv') or given.get('single_label') is not None:
+        return recipe(name, size, augment, **given), None
+    plain = {key: value for key, value in given.items() if key not in ('loss', 'label_smoothing')}
+    clips = open_task(recipe(name, size, augment, **plain))
+    if not one_label_each(clips): return recipe(name, size, augment, **given), clips
+    cfg = recipe(name, size, augment, **given | dict(single_label=True))
+    print(f'every clip has one label: the metric is accuracy, the loss {cfg.loss}; single_label=False takes them as '
+          'clips of which some have several')
+    return cfg, clips
 
 # %% ../../nbs/reports/04_judging.ipynb #d841b58e
 def record_task(
@@ -119,7 +136,10 @@ def beside_earlier(
     record = read_records(path.parent)[0]
     same = {name: getattr(record, name) for name in ('task', 'data_checksum')}
     records = sorted(read_records(project_path(folder), **same), key=lambda record: record.created)
-    metric = records[-1].metrics['metric']
+    metric = record.metrics['metric']
+    if others := sorted({r.name for r in records if r.metrics['metric'] != metric}):
+        print(f"not shown, as they were not measured by {metric}: {', '.join(others)}")
+    records = [r for r in records if r.name not in others]
     table = records_table(records, ('name', 'notes', 'seed', 'size', 'n_clips')).set_index('name')
     table = table[['notes', 'seed', metric, 'low', 'high', 'chance', 'clips']]
     gains = pd.DataFrame([_gain(record, other, project_path(folder)) for other in records], table.index, dtype=float)

@@ -19,7 +19,7 @@ import torch
 
 import sslam_nb
 from ..config import flatten, parse_json, without_none
-from ..core import atomic_path, git_commit, project_root
+from ..core import atomic_path, git_commit, input_path, project_root
 
 # %% ../../nbs/reports/00_results.ipynb #21f040a6
 SCHEMA = 2 # Raised when a field changes its meaning; 2: records are signed
@@ -178,7 +178,7 @@ def read_records(
     **match,         # Field or hyper-parameter = value, e.g. variant='SSLAM'
 )->list[RunRecord]:  # In the order of their paths
     "Records below a folder that have these values (ours)."
-    records, broken = {}, []
+    records, broken, folder = {}, [], input_path(folder)
     for path in sorted(Path(folder).rglob('*.json')):
         file = path.relative_to(folder).as_posix()
         try: record = _read(path)
@@ -196,13 +196,33 @@ def read_records(
     return [record for record, values in known if all(values.get(name, absent) == v for name, v in wanted)]
 
 # %% ../../nbs/reports/00_results.ipynb #7f789918
+_DETAILS = {'account', 'evaluations', 'skipped', 'last', 'by_class', 'by_polyphony'}
+
+def _differing(records:list[RunRecord], every:bool)->list[str]:
+    "Names of the settings that are not the same in all records, in order of appearance."
+    names = dict.fromkeys(name for record in records for name in record.config)
+    values = lambda name: {json.dumps(record.config.get(name)) for record in records}
+    return [name for name in names if every or len(values(name)) > 1]
+
+def _brief(metrics:dict)->dict:
+    "Without tables and lists, at any depth."
+    return {name: _brief(value) if isinstance(value, dict) else value
+            for name, value in metrics.items() if name not in _DETAILS}
+
 def records_table(
     records:list[RunRecord], # From `read_records`
     columns:tuple=('name', 'task', 'variant', 'size', 'data', 'seed'), # Fields or hyper-parameters, first
+    every:bool=False,        # All settings and measurements; False: settings that differ, and results
 )->pd.DataFrame:             # One row for each record; a missing measurement is NaN
     "Records side by side (ours)."
-    metrics = [{name: value for name, value in r.metrics.items() if name != 'account'} for r in records]
+    if not records:
+        raise ValueError("no record to show: read_records found none. Check its folder, which should hold run folders "
+                         "with record.json, and the values asked for; a run writes its record at its end")
+    metrics = [{k: v for k, v in r.metrics.items() if k != 'account'} if every else _brief(r.metrics) for r in records]
     measured = [pd.json_normalize(values).to_dict('records') for values in metrics]
-    rows = [{c: (r.config | vars(r)).get(c) for c in columns} | m[0] for r, m in zip(records, measured)]
-    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])      # in order of appearance
+    settings = [name for name in _differing(records, every) if name not in columns]
+    rows = [{c: (r.config | vars(r)).get(c) for c in columns} | {c: r.config.get(c) for c in settings} | m[0]
+            for r, m in zip(records, measured)]
+    names = dict.fromkeys([*columns, *settings, *(name for row in rows for name in row)]) # in order of appearance
     return pd.DataFrame(rows, columns=list(names))
+

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..config import PretrainConfig, flatten, override, preset, without_none
-from ..core import project_path, set_seed, step_generator, tell
+from ..core import input_path, project_path, set_seed, step_generator, tell
 from ..data.access import Splits, open_data
 from ..data.account import plain_account
 from ..data.hub_rows import hub_name
@@ -180,7 +180,7 @@ def configure(
     options = named(take_options(given, RunOptions), stage)
     if 'stage' in given: raise ValueError(f"stage is {stage} in this notebook; the other has its own")
     data, size = given.pop('data', None) or 'soundscapes', given.pop('size', None) or 'tiny'
-    if data != 'soundscapes' and not hub_name(data): data = str(project_path(data).resolve())
+    if data != 'soundscapes' and not hub_name(data): data = str(input_path(data).resolve())
     if given.get('dataset'):                                    # its own mean and standard deviation
         info = find_dataset(given['dataset'])
         given |= {name: getattr(info, name) for name in ('mean', 'std') if given.get(name) is None}

@@ -14,7 +14,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from ..config import flatten
-from ..core import project_path
+from ..core import input_path, project_path
 from .weights import read_header
 
 # %% ../../nbs/training/03_find.ipynb #bc5474b7
@@ -45,7 +45,9 @@ def find_checkpoint(
     **download,    # Of `snapshot_download`: revision, cache_dir, force_download, local_files_only, token
 )->Path:           # The file
     "The one checkpoint that a name means, downloaded if need be; one error that says what was looked for."
-    local, word = project_path(name), os.fspath(name)
+    local, word = input_path(name), os.fspath(name)
+    if local.suffix == '.ipynb':
+        raise ValueError(f"{local} is a notebook and no checkpoint; its run lies in a folder: {local.with_suffix('')}")
     if local.is_file(): return local
     if local.is_dir(): return in_folder(local)
     if word == 'demo': return _demo()

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..config import EncoderConfig, PretrainConfig, SpectrogramConfig, flatten, override, parse_json
-from ..core import atomic_path, project_path
+from ..core import atomic_path, input_path, project_path
 from ..encoder import AudioViT
 from ..sslam import SSLAM
 from .classifier import Classifier
@@ -63,7 +63,7 @@ def open_weights(
     path:str|Path, # A safetensors file
 )->tuple[dict, dict[str, tuple]]: # Texts of its header; shape of each tensor. No tensor is read
     "What a safetensors file holds, or one error; weights are real numbers of 16 bits or more (ours)."
-    path = project_path(path)
+    path = input_path(path)
     if not path.is_file(): raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         with safe_open(path, 'pt') as file:
@@ -81,7 +81,7 @@ def read_weights(
     path:str|Path, # A safetensors file
 )->dict[str, Tensor]: # By name, on the CPU
     "Read weights; a wrong check sum, NaN or infinity is an error (ours)."
-    path = project_path(path)
+    path = input_path(path)
     header, weights = open_weights(path)[0], load_file(path)
     if header.get('weights_checksum', '') not in ('', weights_hash(weights)):
         raise ValueError(f"{path} is damaged: its weights are not those that were written (check sum); copy it again")
@@ -114,7 +114,7 @@ def read_header(
     path:str|Path, # A safetensors file of this project, alone or with config.json beside it
 )->tuple[PretrainConfig, dict]: # Its configuration and provenance
     "What a checkpoint says about itself; one clear error if it is none of ours (ours)."
-    path, header = project_path(path), file_header(path)
+    path, header = input_path(path), file_header(path)
     beside = path.with_name('config.json')
     if 'config' not in header and not beside.is_file():
         raise ValueError(f"{path} is a safetensors file, but not one of sslam_nb: "
@@ -167,22 +167,25 @@ def save_classifier(
     if model.spectrogram is None:
         raise ValueError("the classifier does not know its spectrogram; set it first")
     about = dict(classes=model.classes, n_classes=model.head.out_features, pool=model.pool,
-                 encoder=flatten(model.encoder.cfg), spectrogram=flatten(model.spectrogram))
+                 activation=model.activation, encoder=flatten(model.encoder.cfg), spectrogram=flatten(model.spectrogram))
     return write_weights(model, project_path(path), classifier=about, provenance=provenance)
 
 def read_classifier(
     path:Path,    # A file of `save_classifier`
 )->Classifier:    # On the CPU, in evaluation mode
     "Rebuild a fine-tuned model from its file alone (ours)."
-    about = file_header(path)['classifier']
+    header = file_header(path)
+    about = header['classifier']
     try:
+        loss = ((header.get('provenance') or {}).get('identity') or {}).get('loss')      # of an older file
+        activation = about.get('activation') or dict(bce='sigmoid', ce='softmax').get(loss)
         spectrogram, encoder = (override(kind(), **about[name]) for kind, name in
                                 ((SpectrogramConfig, 'spectrogram'), (EncoderConfig, 'encoder')))
         size, longest = encoder.patch_size, encoder.max_time_patches*encoder.patch_size
         if spectrogram.n_mels % size or spectrogram.target_frames > longest:
             raise ValueError("its encoder cannot see its spectrogram")
         build = lambda: Classifier(AudioViT(encoder, spectrogram.n_mels), about['n_classes'], about['pool'],
-                                   about['classes'], spectrogram)
+                                   about['classes'], spectrogram, activation)
         return fill(build, path)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         said = str(error)

@@ -29,6 +29,9 @@ def _model(args, labels:bool=False):
     print(f'model {args.model}, on {device}')
     return model
 
+def _given(args, *names:str)->dict:
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
 def _tell(account):
     "What was found, used and left out, by name."
     print(f'{account.found} files found, {account.used} used, {account.found - account.used} left out',
@@ -38,9 +41,8 @@ def _tell(account):
 def _embed(args, out):
     from sslam_nb.use.embed_folder import check_output, embed_folder
     check_output(_here(args.output), args.overwrite)                      # before a model is loaded
-    how = {name: value for name in ('pool', 'layer', 'window', 'hop') if (value := getattr(args, name)) is not None}
-    _tell(embed_folder(_model(args), _here(args.folder), _here(args.output), frames=args.frames,
-                       batch_size=args.batch_size, workers=args.workers, overwrite=args.overwrite, **how))
+    how = _given(args, *'frames batch_size workers overwrite pool layer window hop padding'.split())
+    _tell(embed_folder(_model(args), _here(args.folder), _here(args.output), **how))
 
 def _describe(args, out):
     from sslam_nb.data.sources import AudioFolder
@@ -83,7 +85,7 @@ def _score(write, args, classifier, path:Path, name:str)->int:
     from sslam_nb.data.clips import printable, read_window, scan
     rate, [(_, frames)] = scan(path, 1e6)
     wave, rate = read_window(path.parent, path.name, 0, frames)
-    options = dict(window=args.window, hop=args.hop, batch_size=args.batch_size, activation=args.activation)
+    options = _given(args, 'window', 'hop', 'padding', 'batch_size', 'activation')
     events = _timeline(classifier, wave, rate, **options).events(args.threshold)
     for event in events:
         write(printable(name), f'{event.onset:.3f}', f'{event.offset:.3f}', event.label, f'{event.score:.4f}')
@@ -94,12 +96,14 @@ def _predict(args, out):
     from sslam_nb.core import progress
     from sslam_nb.data.account import Account
     from sslam_nb.data.clips import BadClip, printable
+    from sslam_nb.use.predict import activation_of
     account, silent = Account('predict'), 0
     files = _audio_files(args.inputs, account)
     if not files: raise ValueError(f"no audio in or below {', '.join(args.inputs)}")
     if args.output != '-' and _here(args.output).exists() and not args.overwrite:
         raise FileExistsError(f"{args.output} exists; choose another output, or --overwrite replaces it")
     classifier = _model(args, labels=True)
+    print(f'scores by {args.activation or activation_of(classifier)}')
     bar = progress(len(files), 0, 'predict', args.output == '-' and out.isatty(), 'file')
     with bar, _csv_rows(args.output, out) as write:
         write('file', 'onset', 'offset', 'label', 'score')
@@ -193,10 +197,9 @@ PREDICT = '''Write what sounds in recordings, and when.
   sslam predict recordings -m runs/finetune -o events.csv --threshold 0.3
   sslam predict recordings -m runs/finetune | grep siren
 
-CHECKPOINT must be a fine-tuned one, as sslam finetune makes it; a pre-trained one knows no labels. Out comes a csv,
-with a row for each stretch in which a class reaches the threshold: file, onset and offset [s], label, and the largest
-score in the stretch. It goes to standard output, or with -o to a file. As windows overlap, it takes about four
-times as long as sslam embed.'''
+CHECKPOINT must be fine-tuned, as sslam finetune makes it. Out comes a csv, with a row for each stretch in which a class
+reaches the threshold: file, onset and offset [s], label, and the largest score in the stretch, to standard output or
+with -o to a file. As windows overlap, it takes about four times as long as sslam embed.'''
 
 # %% ../../nbs/use/12_command_line.ipynb #95090b96
 _RUNS = ''' of the project; -p sets its parameters, which its second cell lists. Out come a folder runs/RUN_NAME with
@@ -246,8 +249,9 @@ def _listening(add):
         help='demo, runs/stage2, a file, or owner/name on the Hub')
     add('--device', help='cpu, cuda, cuda:1, mps; default: the fastest present')
     add('--batch-size', type=int, default=8, metavar='N', help='windows encoded at once; default 8')
-    add('--window', type=float, metavar='S', help='seconds that the model sees at once; default: as it was trained')
+    add('--window', type=float, metavar='S', help="seconds that the model sees at once; default: the model's own window")
     add('--hop', type=float, metavar='S', help='seconds from one window to the next')
+    add('--padding', help='of windows with less sound: zeros (default, as in training), repeat or none')
     add('--overwrite', action='store_true', help='replace the output')
 
 def make_parser()->argparse.ArgumentParser: # With `run` set to the function of the command
@@ -272,13 +276,12 @@ def make_parser()->argparse.ArgumentParser: # With `run` set to the function of 
     add('-o', '--output', default='-', metavar='OUT', help='a csv; default -, standard output')
     _listening(add)
     add('--threshold', type=float, default=0.5, metavar='P', help='smallest score, 0 to 1; default 0.5')
-    add('--activation', default='sigmoid', help='sigmoid (default, any number of labels) or softmax (one)')
+    add('--activation', help='sigmoid (any number of labels) or softmax (one); default: as it was trained')
     _doors(command)
     return parser
 
 # %% ../../nbs/use/12_command_line.ipynb #73611629
 def _doors(command):
-    "The words of describe and of the commands that run notebooks."
     add = command('describe', _describe, DESCRIBE)
     add('folder', metavar='FOLDER')
     add('--labels', metavar='COLUMN', help='column of the labels in a table; default: the usual names')

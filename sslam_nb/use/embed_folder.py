@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ..config import flatten
-from ..core import atomic_path, import_extra, progress, project_path
+from ..core import atomic_path, import_extra, input_path, progress, project_path
 from ..data.account import Account
 from ..data.clips import printable
 from ..data.folder import FORMATS, list_folder
@@ -219,7 +219,7 @@ def embed_folder(
     **how,              # Of `embed`: pool, layer, window, hop, spectrogram
 )->Account:             # What was found, used and left out
     "Embed every audio file of a folder; run again to go on after an interruption (ours)."
-    root, out, say = project_path(folder), project_path(out), (lambda *words: None) if quiet else print
+    root, out, say = input_path(folder), project_path(out), (lambda *words: None) if quiet else print
     check_output(out, overwrite)
     batch_size = check_number('batch_size', batch_size, 1, 2**31, 'must be a whole number, 1 or more')
     workers = check_number('workers', workers, 1, 256, 'must be a whole number, 1 to 256')

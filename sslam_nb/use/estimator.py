@@ -16,7 +16,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import Tensor
 
-from ..core import pick_device, project_path
+from ..core import input_path, pick_device
 from ..data.clips import UNREAD, BadClip, can_decode, doubtful_length, fingerprint, printable
 from ..data.clips import read_window, scan
 from ..spectrogram import check_number, check_rate, resample, shown
@@ -72,7 +72,7 @@ def shared_model(
 )->Model:                      # The same object for the same file
     "The model that a parameter means (ours)."
     if not isinstance(checkpoint, (str, PathLike)): return checkpoint
-    path = project_path(checkpoint)
+    path = input_path(checkpoint)
     if not path.exists(): return _load(str(checkpoint), None)
     return _load(str(path), fingerprint(find_checkpoint(path)))
 

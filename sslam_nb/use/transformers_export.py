@@ -227,11 +227,11 @@ _KINDS = {'AutoConfig': 'SSLAMConfig', 'AutoModel': 'SSLAMModel',
 def _config(model, encoder:AudioViT, cfg:SpectrogramConfig, provenance:dict)->dict:
     auto, pool, labels = 'AutoModel', 'cls', {}
     if isinstance(model, Classifier):
-        auto, pool, loss = 'AutoModelForAudioClassification', model.pool, (provenance.get('identity') or {}).get('loss')
+        auto, pool = 'AutoModelForAudioClassification', model.pool
         names = dict(enumerate(model.classes or map(str, range(model.head.out_features))))
         labels = dict(id2label=names, label2id={name: i for i, name in names.items()})
-        if loss == 'bce': labels['problem_type'] = 'multi_label_classification'
-        if loss == 'ce' and len(names) > 1: labels['problem_type'] = 'single_label_classification'
+        if model.activation == 'sigmoid': labels['problem_type'] = 'multi_label_classification'
+        if model.activation == 'softmax' and len(names) > 1: labels['problem_type'] = 'single_label_classification'
     return dict(model_type='sslam_nb', architectures=[_KINDS[auto]], pool=pool, **labels,
                 auto_map={name: f'modeling_sslam.{kind}' for name, kind in _KINDS.items()},
                 dtype=str(encoder.cls_token.dtype).removeprefix('torch.'), **flatten(encoder.cfg), **flatten(cfg),
