@@ -43,8 +43,8 @@ class DownstreamConfig:
     test_share:float|None = None # Of the recordings that is tested on, for dataset csv without a split; None: a quarter
     split_seed:int|None = None   # Of that draw, which does not depend on `seed`; None: 0
     size:str = 'paper'           # paper, small or tiny
-    checkpoint:str|None = None # Of the encoder: a file, a folder or a Hub name; None: random weights
-    steps:int|None = None   # Updates, Table 7; None: from the epochs
+    checkpoint:str|None = None   # Of the encoder: a file, a folder or a Hub name; None: random weights
+    steps:int|None = None        # Updates, Table 7; None: from the epochs
     epochs:int = 94              # Passes over the data, Table 8
     warmup_share:float = 10/94   # Warm-up / all, Tables 7 and 8
     lr:float = 5e-5              # Peak learning rate, Tables 7 and 8
