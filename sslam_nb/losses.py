@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['regression_error', 'local_loss', 'global_loss', 'combine_sources', 'srl_target', 'term_weights', 'total_loss',
-           'assignments', 'mixit_loss']
+           'assignments', 'mixit_loss', 'find_loss']
 
 # %% ../nbs/08_losses.ipynb #35544396
+from collections.abc import Callable
 from functools import reduce
+from importlib import import_module
 from itertools import product
 
 import torch
@@ -80,8 +82,8 @@ def total_loss(
     terms:dict[str, Tensor],   # Scalars by name
     weights:dict[str, float],  # From `term_weights`
 )->Tensor:                     # Scalar
-    "Weighted sum of the terms (Section 3.3)."
-    return reduce(torch.add, (weights[name]*value for name, value in terms.items()))
+    "Weighted sum of the terms; one that is not in `weights` counts whole (Section 3.3)."
+    return reduce(torch.add, (weights.get(name, 1.0)*value for name, value in terms.items()))
 
 # %% ../nbs/08_losses.ipynb #4696810e
 def assignments(
@@ -105,3 +107,16 @@ def mixit_loss(
     A = assignments(pred.shape[2]).to(y)
     error = (zz - 2*torch.einsum('rsk,ask->ars', zy, A) + torch.einsum('ask,asl,rkl->ars', A, A, yy)).sum(-1)
     return (error.min(0).values/counted.sum(1).clamp(min=1)).mean()*pred.shape[-1]**-0.5
+
+# %% ../nbs/08_losses.ipynb #0433096a
+def find_loss(
+    place:str, # module:function, e.g. mine:retention for `retention` in a file mine.py
+)->Callable:   # The function
+    "A loss by its place, or one error that says what is wrong with it (ours)."
+    module, _, name = place.partition(':')
+    try: found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"extra_loss={place!r} cannot be loaded ({type(error).__name__}: {error}); write "
+                         "module:function, with the folder of module.py on PYTHONPATH") from error
+    if not callable(found): raise ValueError(f"extra_loss={place!r} is a {type(found).__name__} and no function")
+    return found

@@ -22,6 +22,7 @@ from ..config import PretrainConfig, flatten
 from ..core import (atomic_path, git_commit, pick_device, progress, project_path, set_seed,
                            step_generator)
 from ..data.loading import make_loader, naming_workers, on_device, open_clips
+from ..losses import find_loss
 from ..sslam import draw_step
 from ..teacher import ema_momentum
 from .checkpoints import initialise, load_checkpoint
@@ -229,7 +230,6 @@ def finished_run(
     return Run(model, pd.read_csv(folder/'metrics.csv'), folder, [], str(device), 0.0,
                origin.get('start', 'not recorded'))
 
-# %% ../../nbs/training/09_pretrain.ipynb #8e1dfbcd
 def _differs(cfg:PretrainConfig, source, folder:Path)->str:
     "In what a run differs from the finished one in its folder, for a message."
     try: saved, origin = read_header(folder/'model.safetensors')
@@ -238,6 +238,7 @@ def _differs(cfg:PretrainConfig, source, folder:Path)->str:
     changed = changed_values(run_identity(cfg, source, 1), then)
     return f": {', '.join(changed[:4])}" if changed else ', of the same settings'
 
+# %% ../../nbs/training/09_pretrain.ipynb #8e1dfbcd
 def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerator, resume:bool, quiet:bool,
            came:list)->Run:
     "Train in a folder that is ours."
@@ -264,7 +265,10 @@ def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerato
     if resume: accelerator.print(f"{folder.name} goes on from step {state['step']} of {total}")
     if state['processes'] != accelerator.num_processes:
         accelerator.print(f"saved by {state['processes']} processes, going on with {accelerator.num_processes}: "
-                          "the clips of each step are the same, their masks and guests are drawn anew")
+                          "the clips of each step are the same, their masks and guests are drawn anew"
+                          + ("; global losses, sums over a process's rows, weigh "
+                             f"{state['processes']/accelerator.num_processes:g} times as much"
+                             if cfg.loss.global_reduction == 'sum' else ''))
     state |= now
     note_bad(state['bad'], getattr(source, 'bad', ()), cfg.max_bad)      # what the scan of a folder has found
     def save():
@@ -287,6 +291,7 @@ def pretrain(
 )->Run:
     "Pre-train one stage and save the result (Sections 3.3 and 4.3)."
     folder, _ = project_path(folder), tracker_names(cfg.log_with)      # an unknown one is said now
+    if cfg.loss.extra_loss: find_loss(cfg.loss.extra_loss)             # one that is not there, too
     if not len(source): raise ValueError(f"no clip of {source.name} is left to train on")
     accelerator = make_accelerator(cfg, device)
     open_folder(folder, resume=True)                     # can it be written to?
