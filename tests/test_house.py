@@ -92,6 +92,57 @@ def test_outputs(path):
     if path in RUNS: assert not any(outputs(path)), 'run notebooks are committed without outputs'
     else: assert any(outputs(path)), 'run it: its outputs are part of the chapter'
 
+def paragraphs(source):
+    "Of prose, without code."
+    prose = re.sub(r'```.*?```|`[^`]*`', 'code', source, flags=re.S)
+    return [part.strip('\n') for part in re.split(r'\n\s*\n', prose)]
+
+PROSE = [*NBS, *ROOT.glob('*.md'), *ROOT.glob('nbs/*/README.md'), *ROOT.glob('papers_tables/*.md')]
+
+@pytest.mark.parametrize('path', PROSE, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_formulas_read_well_on_a_code_host(path):
+    "A displayed formula is a paragraph of its own, an inline one stands in one line, and neither needs an escape."
+    sources = [path.read_text()] if path.suffix == '.md' else cells(path, 'markdown')
+    for part in (part for source in sources for part in paragraphs(source) if '$' in part):
+        assert not re.search(r'\\operatorname', part), f'code hosts refuse this macro: {part[:80]}'
+        if '$$' in part:
+            assert re.fullmatch(r'\$\$[^$]+\$\$', part), f'blank lines around: {part[:80]}'
+            assert not re.search(r'^\s*[-+=*#>]', part, re.M), f'markdown would take this line for its own: {part[:80]}'
+            assert not re.search(r'\\[{}|]', part), f'lbrace, rbrace, lVert: {part[:80]}'
+        for line in part.splitlines() if '$$' not in part else []:
+            assert line.count('$') % 2 == 0, f'a formula goes on in the next line: {line}'
+            for before, formula, after in re.findall(r'(.?)\$([^$]+)\$(?=(.?))', line):
+                touched = re.match(r'\w', before) or re.match(r'\w', after)
+                assert not touched and not re.search(r'^\s|\s$|\\[{}|]', formula), f'${formula}$ in {line}'
+
+def test_every_committed_picture_is_drawn_and_linked():
+    "By the notebook of its name, from the list of results; the others by README."
+    listed = (ROOT/'papers_tables'/'README.md').read_text()
+    for picture in ROOT.glob('papers_tables/**/*.png'):
+        assert f']({picture.name})' in listed, f'nothing links {picture.name}'
+        notebook = ROOT/'nbs'/'paper'/f'{picture.stem}.ipynb'
+        assert notebook.exists() and picture.name in '\n'.join(cells(notebook)), f'nothing draws {picture.name}'
+    for picture in ROOT.glob('nbs/images/*'): assert picture.name in (ROOT/'README.md').read_text()
+
+@each(NBS)
+def test_writing_in_pictures_is_readable(path):
+    "Eight points and more as seen: 80 pixels an inch, letters of ten points, nine in legends and on ticks."
+    drawing = [source for source in cells(path) if 'plt.' in source or 'fontsize' in source]
+    for source in drawing:
+        small = [x for x in re.findall(r'(?:fontsize|labelsize)=([\d.]+)', source) if float(x) < 9]
+        few = [x for x in re.findall(r'figsize=.*\bdpi=(\d+)', source) if int(x) < 80]
+        assert not small and not few, f'{small} points, {few} pixels an inch: {source[:80]}'
+
+@each(NBS)
+def test_what_a_code_host_strips_leaves_words(path):
+    "Players are shown by `players`, whose text says what one would hear."
+    for kind, content in outputs(path):
+        if kind == 'text/html' and '<audio' in text(content): assert 'To be heard' in text(content) or 'Players work' in text(content)
+    for cell in json.loads(path.read_text())['cells']:
+        for out in cell.get('outputs', []):
+            data = out.get('data', {})
+            if '<audio' in text(data.get('text/html', '')): assert not text(data['text/plain']).startswith('<IPython')
+
 @each(LIBRARY)
 def test_docments(path):
     for source in exported(path):

@@ -239,6 +239,7 @@ def save_index(
         status = 'drawn' if made else 'in the notebook'
         if made and made[0].endswith('.md'):
             status = re.search(r'^> (.+)$', (folder/made[0]).read_text(encoding='utf-8'), re.M)[1]
+        if len(made) > 1: status += f'; [picture]({made[1]})'
         link = f'[{title}]({made[0]})' if made else title
         rows.append(f'| {link} | {status} | [{path.stem}](../nbs/paper/{path.name}) |')
     head = (folder/'about.md').read_text(encoding='utf-8').rstrip()

@@ -18,7 +18,8 @@ from sklearn.preprocessing import StandardScaler
 
 from ..data.clips import BadClip
 from ..evaluation.metrics import Scored
-from ..data.soundscapes import audio_html
+from ..data.soundscapes import PLAYERS, audio_html
+from .figures import SERIES
 
 # %% ../../nbs/reports/02_score_figures.ipynb #7aa1b36a
 def show_training(
@@ -29,7 +30,7 @@ def show_training(
     "Loss, learning rate and metric over the updates."
     fig, axes = plt.subplots(1, 3, figsize=(10, 2.4), dpi=80, layout='constrained')
     axes[0].plot(history.step, history.loss); axes[0].set(title='training loss')
-    axes[1].plot(history.step, history.lr, color='C1'); axes[1].set(title='learning rate')
+    axes[1].plot(history.step, history.lr, color=SERIES[1]); axes[1].set(title='learning rate')
     for split in evaluations.columns.drop('step'):
         axes[2].plot(evaluations.step, 100*evaluations[split], marker='o', label=split)
     axes[2].set(title=f'{metric} (%)'); axes[2].legend()
@@ -39,15 +40,20 @@ def show_training(
 # %% ../../nbs/reports/02_score_figures.ipynb #7f24459e
 def show_classes(
     table:pd.DataFrame, # From `by_class`
-    most:int=20,        # Bars at most
+    most:int=30,        # Bars at most
 )->Figure:
     "Average precision of the classes, best first; classes without positives are left out."
     table = table[table.AP.notna()]
-    if len(table) > most: table = pd.concat([table[:most//2], table[-(most - most//2):]])
-    fig, ax = plt.subplots(figsize=(6, 0.6 + 0.24*len(table)), dpi=80, layout='constrained')
+    every, best = len(table), most//2
+    if every > most: table = pd.concat([table[:best], table[best - most:]])
+    fig, ax = plt.subplots(figsize=(6, 0.8 + 0.24*len(table)), dpi=80, layout='constrained')
     ax.barh(table.index[::-1], 100*table.AP[::-1], height=0.7)
     ax.plot(100*table.chance[::-1], np.arange(len(table)), 'k|', ms=9, label='chance')
     ax.set(xlabel='average precision (%)', xlim=(0, 100)); ax.legend(loc='lower right')
+    ax.margins(y=0.02)
+    if every > most:
+        ax.set_title(f'the {best} best and the {most - best} worst of {every} classes')
+        ax.axhline(most - best - 0.5, color='0.4', ls=':')
     return fig
 
 def show_confusion(
@@ -70,10 +76,10 @@ def show_polyphony(
     for k, (name, table) in enumerate(tables.items()):
         x = np.arange(len(table)) + 0.08*(k - (len(tables) - 1)/2)
         ends = 100*np.abs(table[['low', 'high']].to_numpy(float).T - table.mAP.to_numpy(float))
-        ax.errorbar(x, 100*table.mAP, ends, marker='o', capsize=3, label=name)
+        ax.errorbar(x, 100*table.mAP, ends, fmt='osD^v'[k % 5], color=SERIES[k % 6], capsize=3, label=name)
     ax.plot(100*table.chance, 'k:', label='chance')
     ax.set(xlabel='labels of the clip', ylabel='mAP (%)', xticks=range(len(table)), xticklabels=table.index)
-    ax.legend(fontsize=8)
+    ax.legend()
     return fig
 
 # %% ../../nbs/reports/02_score_figures.ipynb #093ba77b
@@ -116,7 +122,8 @@ def clip_players(
         said = ', '.join(f'{scored.classes[c]} {p[i, c]:.2f}' for c in best)
         player = '' if clip.wave is None else audio_html(clip.wave, clip.sample_rate)
         rows.append(f'<tr><td>{player}</td><td>{", ".join(sorted(clip.labels))}</td><td>{said}</td></tr>')
-    return '<table><tr><th></th><th>labels</th><th>the model says</th></tr>' + ''.join(rows) + '</table>'
+    head = '<tr><th>sound</th><th>labels</th><th>the model says</th></tr>'
+    return f'<p>{PLAYERS}</p><table>{head}' + ''.join(rows) + '</table>'
 
 # %% ../../nbs/reports/02_score_figures.ipynb #478f0c18
 def show_map(
@@ -133,12 +140,14 @@ def show_map(
     tsne = TSNE(perplexity=min(30, (len(chosen) - 1)/3), init='pca', random_state=seed)
     place = tsne.fit_transform(StandardScaler().fit_transform(vector))
     rarest = np.where(targets.any(1), np.where(targets, -targets.sum(0), -len(targets) - 1).argmax(1), -1)
-    fig, ax = plt.subplots(figsize=(6, 4), dpi=70, layout='constrained')
-    colour = plt.cm.tab20(np.linspace(0, 1, 20))
-    for c in np.unique(rarest):
-        name = 'no label' if c < 0 else classes[c]
-        inside = rarest == c
-        ax.scatter(*place[inside].T, s=9, color=colour[c % 20], label=name if len(classes) <= 20 else None)
+    fig, ax = plt.subplots(figsize=(8, 4.6), dpi=80, layout='constrained')
+    found, count = np.unique(rarest, return_counts=True)
+    named = sorted(found[np.argsort(-count, kind='stable')][:4*len(SERIES)])
+    if rest := set(found) - set(named):
+        ax.scatter(*place[np.isin(rarest, [*rest])].T, s=9, color='0.8', label=f'{len(rest)} other classes')
+    for k, c in enumerate(named):
+        look = dict(color=SERIES[k % len(SERIES)], marker='o^sX'[k//len(SERIES)])
+        ax.scatter(*place[rarest == c].T, s=16, label='no label' if c < 0 else classes[c], **look)
     ax.set(xticks=[], yticks=[])
-    if len(classes) <= 20: ax.legend(fontsize=7, markerscale=2, loc='upper left', bbox_to_anchor=(1, 1))
+    fig.legend(loc='outside right upper', fontsize=9, markerscale=1.5, ncols=1 + (len(named) > 14))
     return fig
