@@ -16,7 +16,7 @@ METHOD = ('The method', 'From a waveform to the losses, after two chapters of se
 RUNS = ('Run notebooks', '''What `make stage1`, `make stage2`, `make finetune` and `make linear_eval` execute. They are
 shown without outputs, since each run makes its own.''')
 
-def short(title): return title.partition(':')[0]
+def short(title): return title.partition(':')[0].replace('`', '')
 
 def toctree(entries, caption=''):
     "Entries are (title, page); hidden, since the pages say it in their own way."
@@ -43,6 +43,7 @@ class Site:
     def tables(self):
         "Pages of results; about.md is the beginning of README.md."
         found = [p.relative_to(self.root).as_posix() for p in sorted((self.root/RESULTS).rglob('*.md'))]
+        found.sort(key=lambda path: path.count('/'))
         return [path for path in found if Path(path).name not in ('README.md', 'about.md')]
 
     # Links and names in prose
@@ -126,7 +127,7 @@ class Site:
             links = [f'[Notebook]({self.file(path, page)})']
             if module in self.modules: links.insert(0, f'{{any}}`API </{self.api(module)}>`')
             first = next(i for i, cell in enumerate(cells) if cell['cell_type'] == 'markdown')
-            cells[first]['source'] += '\n\n```{class} chapter-links\n```\n' + ' · '.join(links)
+            cells[first]['source'] += f"\n\n```{{rst-class}} chapter-links\n```\n\n{' · '.join(links)}"
         return notebook | dict(cells=cells)
 
     def code_cell(self, cell, source, base, page, heading):

@@ -43,7 +43,8 @@ def css_targets(text):
 def check(site):
     "(Errors, external links as {address: pages}) of a folder of HTML."
     site, errors, external = Path(site), [], {}
-    pages = {p.relative_to(site).as_posix(): Page(p.read_text(encoding='utf-8')) for p in sorted(site.rglob('*.html'))}
+    found = [p for p in sorted(site.rglob('*.html')) if p.relative_to(site).parts[0] != '_static']  # templates of the theme
+    pages = {p.relative_to(site).as_posix(): Page(p.read_text(encoding='utf-8')) for p in found}
     files = {p.relative_to(site).as_posix() for p in site.rglob('*') if p.is_file()}
     def resolve(page, target):
         where = urlsplit(target)

@@ -18,7 +18,7 @@ source_suffix = {'.md': 'myst-nb', '.ipynb': 'myst-nb'}
 # Notebooks are shown as they are committed: their outputs were made by the code beside them, players included
 nb_execution_mode = 'off'
 nb_merge_streams = True
-nb_render_markdown_format = 'gfm'
+nb_render_markdown_format = 'myst'
 nb_number_source_lines = False
 
 myst_enable_extensions = ['dollarmath', 'amsmath', 'fieldlist']
@@ -40,7 +40,7 @@ html_theme = 'sphinx_book_theme'
 html_title = about['title']
 html_css_files = ['site.css']
 html_copy_source = html_show_sourcelink = False
-html_last_updated_fmt = None
+html_context = {'default_mode': 'auto'}
 repository = os.environ.get('GITHUB_REPOSITORY')        # set where a workflow publishes the site
 html_theme_options = dict(
     collapse_navbar=True, show_toc_level=2, navigation_with_keys=False, use_download_button=False,
