@@ -1,10 +1,11 @@
 "The site: a page for every notebook, nothing from elsewhere, no broken link, nothing in it that is for tools alone."
-import json, re, sys
+import json, os, re, sys
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ('sphinx', 'myst_nb', 'sphinx_book_theme', 'sphinx-mathjax-offline')
@@ -23,9 +24,11 @@ def tools():
 
 @pytest.fixture(scope='module')
 def site(tools, tmp_path_factory):
-    "The site, built anew; the builder itself stops at a warning or a broken link."
-    folder = tmp_path_factory.mktemp('site')
-    tools[0].main(folder)
+    "The site, built once for all workers; the builder itself stops at a warning or a broken link."
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if 'PYTEST_XDIST_WORKER' in os.environ else root)/'site'
+    with FileLock(f'{folder}.lock'):
+        if not (folder/'external_links.txt').exists(): tools[0].main(folder)
     return folder/'html'
 
 @pytest.fixture(scope='module')
