@@ -27,7 +27,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos readme clean interfaces demo
+.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos readme clean interfaces demo docs
 
 help: ## This list
 	@grep -E '^[a-z0-9_ -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
@@ -93,6 +93,14 @@ test: env ## Everything that CI checks: sync, inline tests, tables, pytest, inte
 	@echo "3/5 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
 	@echo "4/5 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests --ignore tests/interfaces $(TESTS)
 	@echo "5/5 interfaces";   $(MAKE) --no-print-directory interfaces
+
+# Sphinx and what it needs, beside the rest in .venv
+$(VENV)/.docs: constraints.txt settings.ini | env
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --use-pep517 -e '.[dev,docs]'
+	@touch $@
+
+docs: $(VENV)/.docs ## Build the site in _docs/html: chapters, tables, API; an error where a link is broken
+	@python .ci/docs.py _docs $(WORKERS)
 
 chaos: env ## Kill, cut and damage runs and files at length; writes papers_tables/reliability.md (a quarter of an hour)
 	@OMP_NUM_THREADS=1 python benchmarks/chaos.py
