@@ -60,13 +60,14 @@ class Players:
         seconds = sorted({f'{len(wave)/sample_rate:.1f}' for wave in waves.values()}, key=float)
         length = seconds[0] if len(seconds) == 1 else f'{seconds[0]} to {seconds[-1]}'
         self.text = f"To be heard ({length} s): {', '.join(waves)}. {PLAYERS}"
+        self.head = f'<p>To be heard ({length} s), each under its name. {PLAYERS}</p>'
         cells = [f'<td>{name}<br>{audio_html(wave, sample_rate, **look)}</td>' for name, wave in waves.items()]
         rows = [''.join(cells[i:i + columns]) for i in range(0, len(cells), columns)]
         self.html = '<table><tr>' + '</tr><tr>'.join(rows) + '</tr></table>'
 
     def __repr__(self): return self.text
 
-    def _repr_html_(self): return f'<p>{self.text}</p>{self.html}'
+    def _repr_html_(self): return self.head + self.html
 
 def players(
     waves:dict,            # Name -> wave (n,)

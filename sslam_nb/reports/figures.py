@@ -77,7 +77,8 @@ def show_mixture(
     "Main clip, guest and mixture; the unmixed stretches are framed (Figure 2, left)."
     fig, axes = plt.subplots(1, 3, figsize=(10, 2.6), dpi=80, sharey=True, layout='constrained')
     scale, width = colour_scale(main, guest, mixed), len(main)//len(region)
-    for ax, title, log_mel in zip(axes, ('main clip', 'guest', 'partial mixture; framed: unmixed'), (main, guest, mixed)):
+    titles = 'main clip', 'guest', 'partial mixture; framed: unmixed'
+    for ax, title, log_mel in zip(axes, titles, (main, guest, mixed)):
         draw_log_mel(ax, log_mel, title, scale)
     edges = np.flatnonzero(np.diff(np.concatenate([[True], region.cpu().numpy(), [True]]).astype(int)))
     for start, stop in zip(edges[::2], edges[1::2]):
@@ -176,6 +177,8 @@ def put_log_mel(
     scale:tuple[float, float]=(-1.0, 1.0), # Values of the darkest and the brightest colour
 ):
     "A log-mel as a framed picture."
+    log_mel = log_mel.clone()
+    log_mel[sound_frames(log_mel):] = torch.nan                            # padding is grey, too
     if hidden is not None:
         side = round((log_mel.numel()/len(hidden))**0.5)
         grid = hidden.view(len(log_mel)//side, -1)

@@ -60,7 +60,7 @@ def show_confusion(
     scored:Scored, # One label per clip
 )->Figure:
     "Rows: what it was; columns: what was said; share of the row."
-    fig, ax = plt.subplots(figsize=(2 + 0.3*len(scored.classes),)*2, dpi=70, layout='constrained')
+    fig, ax = plt.subplots(figsize=(2 + 0.3*len(scored.classes),)*2, dpi=80, layout='constrained')
     truth, said = scored.targets.argmax(1), scored.scores.argmax(1)
     ConfusionMatrixDisplay.from_predictions(truth, said, labels=range(len(scored.classes)), normalize='true',
         display_labels=scored.classes, values_format='.1f', xticks_rotation='vertical', cmap='Blues', ax=ax,
