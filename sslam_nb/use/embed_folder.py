@@ -216,7 +216,7 @@ def embed_folder(
     workers:int=2,      # Threads that read ahead
     overwrite:bool=False, # Replace the output, and what was done with other settings
     quiet:bool=False,   # Print nothing
-    **how,              # Of `embed`: pool, layer, window, hop, spectrogram
+    **how,              # Of `embed`: pool, layer, window, hop, spectrogram, padding
 )->Account:             # What was found, used and left out
     "Embed every audio file of a folder; run again to go on after an interruption (ours)."
     root, out, say = input_path(folder), project_path(out), (lambda *words: None) if quiet else print

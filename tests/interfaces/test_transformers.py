@@ -25,7 +25,7 @@ def models():
     "Student of tiny; classifier that means over patches; bare encoder; two blocks of the paper's width."
     torch.manual_seed(0)
     tiny = preset('stage2', 'tiny')
-    classifier = Classifier(AudioViT(tiny.encoder), 3, 'mean', CLASSES, SpectrogramConfig(target_frames=512, mean=-5.0))
+    classifier = Classifier(AudioViT(tiny.encoder), 3, 'mean', CLASSES, SpectrogramConfig(target_frames=512, mean=-5.0), 'sigmoid')
     classifier.provenance = dict(identity=dict(loss='bce'), step=7, licence='CC-BY-NC-4.0')
     made = (SSLAM(tiny), classifier, AudioViT(EncoderConfig(width=64, depth=2, n_heads=4, max_time_patches=160)),
             AudioViT(EncoderConfig(depth=2, max_time_patches=128)))
