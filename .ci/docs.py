@@ -10,7 +10,8 @@ import docs_api, docs_links, readme
 ROOT = readme.ROOT
 RESULTS, LOGS = 'papers_tables', {'CONTRIBUTING.md': 'contributing', 'CHANGELOG.md': 'changelog'}
 # Sidebar: heading, then what stands under it; a part stands for its page, which lists its chapters
-SIDEBAR = {'Learn': ('tutorials', 'method', 'runs'), 'Chapters': ('data', 'training', 'evaluation', 'use', 'reports', 'evidence'),
+SIDEBAR = {'Learn': ('tutorials', 'method', 'runs'),
+           'Chapters': ('data', 'training', 'evaluation', 'use', 'reports', 'evidence'),
            'Evidence': ('paper', RESULTS), 'Reference': ('api', *LOGS.values())}
 METHOD = ('The method', 'From a waveform to the losses, after two chapters of settings.')
 RUNS = ('Run notebooks', '''What `make stage1`, `make stage2`, `make finetune` and `make linear_eval` execute. They are

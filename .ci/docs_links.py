@@ -56,8 +56,12 @@ def check(site):
             if ELSEWHERE.match(target): errors.append(f'{name}: loads {target}')
             elif resolve(name, target)[0] not in files: errors.append(f'{name}: {target} is not there')
         for target in page.followed:
-            if ELSEWHERE.match(target) or re.match(r'mailto:', target): external.setdefault(target, set()).add(name); continue
-            if re.match(r'\w+:', target): errors.append(f'{name}: what is {target[:80]}?'); continue
+            if ELSEWHERE.match(target) or target.startswith('mailto:'):
+                external.setdefault(target, set()).add(name)
+                continue
+            if re.match(r'\w+:', target):
+                errors.append(f'{name}: what is {target[:80]}?')
+                continue
             path, anchor = resolve(name, target)
             if path not in files: errors.append(f'{name}: link to {target}, which is not there')
             elif anchor and path in pages and anchor not in pages[path].anchors: errors.append(f'{name}: no place {target}')

@@ -44,6 +44,6 @@ html_context = {'default_mode': 'auto'}
 repository = os.environ.get('GITHUB_REPOSITORY')        # set where a workflow publishes the site
 html_theme_options = dict(
     collapse_navbar=True, show_toc_level=2, navigation_with_keys=False, use_download_button=False,
-    use_fullscreen_button=False, home_page_in_toc=False, search_as_you_type=False,
+    use_fullscreen_button=False, navbar_persistent=[], home_page_in_toc=False, search_as_you_type=False,
 ) | (dict(repository_url=f"{os.environ.get('GITHUB_SERVER_URL', '')}/{repository}", use_repository_button=True)
      if repository else {})
