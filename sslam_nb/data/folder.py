@@ -215,7 +215,8 @@ def read_rows(
     own, mark = read_label_cells(sheet, field, separator, others) if field else ([()]*len(sheet), '')
     sides, by, notes = read_sides(sheet)
     if not by and (word := side(splitext(basename(name))[0])): sides, by = [word]*len(sheet), 'its name'
-    missing = [f"{c}: named in {name}, but {index.why_not(c)}" for c, found in zip(sheet.rows[file], files) if found is None]
+    absent = [cell for cell, found in zip(sheet.rows[file], files) if found is None]
+    missing = [f"{cell}: named in {name}, but {index.why_not(cell)}" for cell in absent]
     said = f'column {field!r}, {mark}' if field else 'no labels'
     said += f'; sides from {by if by == "its name" else f"column {by!r}"}' if by else ''
     unused = [c for c in sheet.rows if plain_name(c) in COLUMNS['label'] and c != field]

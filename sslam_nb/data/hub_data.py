@@ -99,8 +99,8 @@ class HubClips(AudioFolder):
         numbers = [(split, i) for split, count in rows.counts.items() for i in range(count)]
         files = [row_name(split, i, path) for (split, i), path in zip(numbers, rows.files(), strict=True)]
         notes, classes = hub_notes(rows, files, labels, separator, fold)
-        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, {}, classes, test_share,
-                   split_seed)
+        take_files(self, rows.name, files, notes, sample_rate, clip_seconds, max_bad, {}, classes,
+                   (test_share, split_seed))
         self.account.unit = 'rows'
 
     def audio(self, file:str):

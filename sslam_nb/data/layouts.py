@@ -136,16 +136,6 @@ def read_listed(
     if fold is not None: raise ValueError(f"fold={fold}: {root} has no folds; leave it out")
     return _drawn(table, TEST_SHARE if test_share is None else test_share, split_seed or 0)
 
-def _drawn(table:ClipTable, share:float, seed:int)->dict[str, ClipTable]:
-    "A draw by recording, as for pre-training."
-    prints = [fingerprint(table.root/path) if (table.root/path).is_file() else path for path in table.paths]
-    own = {path: table.labels_of(i) for i, path in enumerate(table.paths)}
-    groups = dict(zip(table.paths, table.groups)) if table.groups is not None else {}
-    recordings = same_recording(list(own), prints, groups)
-    drawn = draw_sides(list(own), own, recordings, share, seed)
-    table.split_from = said_of_draw(drawn, recordings, groups, share, seed)
-    return split_by(table, strings(drawn.get(path, 'train') for path in own))
-
 # %% ../../nbs/data/14_layouts.ipynb #9f9aad4e
 def _one_csv(path:Path, options:dict)->tuple[ClipTable, list, list]:
     "A table, the side and the fold of each clip, from one csv."
@@ -175,6 +165,17 @@ def _folder(root:Path, options:dict)->tuple[ClipTable, list, list]:
     table.tables = notes.tables
     if notes.split_from.startswith('folds'): return table, [], [notes.folds.get(file, '') for file in files]
     return table, [notes.parts.get(file, '') for file in files], []
+
+def _drawn(table:ClipTable, share:float, seed:int)->dict[str, ClipTable]:
+    "A draw by recording, as for pre-training."
+    prints = [fingerprint(table.root/path) if (table.root/path).is_file() else path for path in table.paths]
+    own = {path: table.labels_of(i) for i, path in enumerate(table.paths)}
+    groups = dict(zip(table.paths, table.groups)) if table.groups is not None else {}
+    recordings = same_recording(list(own), prints, groups)
+    drawn = draw_sides(list(own), own, recordings, share, seed)
+    table.split_from = said_of_draw(drawn, recordings, groups, share, seed)
+    return split_by(table, strings(drawn.get(path, 'train') for path in own))
+
 
 # %% ../../nbs/data/14_layouts.ipynb #6e68cdf2
 def read_esc(

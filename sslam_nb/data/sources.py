@@ -134,8 +134,7 @@ def _complete(folder, found:int):
                         f'{heard/60:.1f} minutes are heard, remainders under 1 s are not')
     clips, where = Counter(), {}
     for file, n in zip(folder.files, windows.tolist()):
-        side = folder.sides.get(file, 'train')
-        clips[side] += n
+        side = folder.sides.get(file, 'train'); clips[side] += n
         where.setdefault(folder.recordings[file], {}).setdefault(side, file)
     account.sides = dict(clips)
     account.both_sides = [' and '.join(map(printable, sides.values())) for sides in where.values() if len(sides) > 1]
@@ -151,8 +150,7 @@ def take_files(
     max_bad:int,        # Unusable files that are tolerated
     odd:dict,           # Reason -> files that are not used
     classes:tuple=(),   # Of the set, in its order; (): those that the files have
-    test_share:float=None, # Of a draw, where no side is given; None: a quarter
-    split_seed:int=None, # Of the draw
+    draw:tuple=(None, None), # Share and seed of a draw, where no side is given; None: a quarter, 0
 ):
     "Read every header; keep what can be used, and account for the rest (ours)."
     folder.name, folder.sample_rate, folder.bad, folder.files = name, sample_rate, list(notes.missing), []
@@ -167,7 +165,7 @@ def take_files(
     told = '\n'.join(f'{file} {mark} {folder.labels.get(file, ())}' for file, mark in zip(folder.files, prints))
     folder.checksum = hashlib.sha256(told.encode('utf-8', 'surrogateescape')).hexdigest()[:12]
     folder.recordings = same_recording(folder.files, prints, notes.groups)
-    folder.sides = _sides(folder, notes.groups, test_share, split_seed)
+    folder.sides = _sides(folder, notes.groups, *draw)
     _complete(folder, len(files) + sum(map(len, odd.values())))
 
 # %% ../../nbs/data/10_sources.ipynb #a90f2e75

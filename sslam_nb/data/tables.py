@@ -41,7 +41,8 @@ COLUMNS = {name: words.split() for name, words in dict(
     file='path filepath file filename audiofilename audiofile audiopath audio fname wav wavfile soundfile clip '
          'clipname slicefilename recordingfile',
     label='labels label tags tag category categories class classes classname species primarylabel eventlabel event',
-    split='split subset partition usage set istest istrain', fold='fold folds', group='group groups recording recordingid recordingname session sessionid srcfile sourcefile',
+    split='split subset partition usage set istest istrain', fold='fold folds',
+    group='group groups recording recordingid recordingname session sessionid srcfile sourcefile',
     onset='onset onsets start starttime begin starts', offset='offset offsets end endtime stop ends').items()}
 
 def plain_name(
@@ -176,7 +177,8 @@ def only_labels(
         for name in sheet.rows if file else ():
             cells = sheet.rows[name][sheet.rows[name] != '']
             in_words = not cells.str.fullmatch(r'[-+\d.,:eE% ]*').all() and not _holds_audio(sheet, name)
-            if name != file and plain_name(name) not in known and in_words and 1 < cells.nunique() < len(cells): may.add(name)
+            free = name != file and plain_name(name) not in known
+            if free and in_words and 1 < cells.nunique() < len(cells): may.add(name)
     return may.pop() if len(may) == 1 else None
 
 # %% ../../nbs/data/03_tables.ipynb #f19a1b06

@@ -12,6 +12,8 @@ from ..config import RANGES, SIZES, SpectrogramConfig, check_ranges, flatten, ov
 from ..data.registry import find_dataset
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #7cbe8a4b
+TASKS = ('finetune', 'linear')
+
 @dataclass(frozen=True)
 class AugmentConfig:
     "How training clips are varied; never the clips of an evaluation (Tables 7 and 8)."
@@ -27,8 +29,6 @@ class AugmentConfig:
         return bool(self.roll or self.noise or self.spec_augment or self.mixup)
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #d5e7e981
-TASKS = ('finetune', 'linear')
-
 @dataclass(frozen=True)
 class DownstreamConfig:
     "One training on labels; the defaults are fine-tuning on AS-20K at the paper's size (Table 8)."
@@ -79,14 +79,17 @@ class DownstreamConfig:
     @property
     def metric(self)->str:
         "mAP for sets with several labels per clip, accuracy for the others."
-        if self.single_label is not None: return 'accuracy' if self.single_label else 'mAP'
-        return 'mAP' if self.dataset == 'soundscapes' else find_dataset(self.dataset).metric
+        return {True: 'accuracy', False: 'mAP', None: _metric_of(self.dataset)}[self.single_label]
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #dc70617f
 _RANGES = RANGES | {name: limits for limits, names in {
     (1, 10**9): 'steps evaluations', (0, 10**9): 'weighted_clips', (1, 1000): 'events', (0, 2**63 - 1): 'split_seed',
     (0.0, 1.0): 'layer_decay label_smoothing spec_augment mixup_share', (0.0, 1e6): 'mixup save_minutes',
     (0.01, 0.9): 'test_share'}.items() for name in names.split()}
+
+def _metric_of(dataset:str)->str:
+    "What a set is judged by, as far as the registry knows."
+    return 'mAP' if dataset == 'soundscapes' else find_dataset(dataset).metric
 
 def _check_recipe(cfg):
     "Refuse values outside their range or that contradict each other."

@@ -166,8 +166,8 @@ def save_classifier(
     "Write a fine-tuned model with all that its user needs, whole or not at all (ours)."
     if model.spectrogram is None:
         raise ValueError("the classifier does not know its spectrogram; set it first")
-    about = dict(classes=model.classes, n_classes=model.head.out_features, pool=model.pool,
-                 activation=model.activation, encoder=flatten(model.encoder.cfg), spectrogram=flatten(model.spectrogram))
+    about = dict(classes=model.classes, n_classes=model.head.out_features, pool=model.pool, activation=model.activation,
+                 encoder=flatten(model.encoder.cfg), spectrogram=flatten(model.spectrogram))
     return write_weights(model, project_path(path), classifier=about, provenance=provenance)
 
 def read_classifier(

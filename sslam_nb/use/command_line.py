@@ -249,7 +249,7 @@ def _listening(add):
         help='demo, runs/stage2, a file, or owner/name on the Hub')
     add('--device', help='cpu, cuda, cuda:1, mps; default: the fastest present')
     add('--batch-size', type=int, default=8, metavar='N', help='windows encoded at once; default 8')
-    add('--window', type=float, metavar='S', help="seconds that the model sees at once; default: the model's own window")
+    add('--window', type=float, metavar='S', help="seconds that the model sees at once; default: its own window")
     add('--hop', type=float, metavar='S', help='seconds from one window to the next')
     add('--padding', help='of windows with less sound: zeros (default, as in training), repeat or none')
     add('--overwrite', action='store_true', help='replace the output')

@@ -50,20 +50,19 @@ class Timeline(NamedTuple):
                             self.scores[first:end, c].max().item()) for first, end in edges]
         return sorted(found, key=lambda event: event[1:3])
 
-# %% ../../nbs/use/02_predict.ipynb #bec0ed8f
+# %% ../../nbs/use/02_predict.ipynb #c369d885
 def activation_of(
     classifier:Classifier, # Fine-tuned
 )->str:                    # 'sigmoid' or 'softmax'
     "What makes probabilities of a model's scores: what it was trained with, a sigmoid where that is not known (ours)."
     return classifier.activation or 'sigmoid'
 
-# %% ../../nbs/use/02_predict.ipynb #c369d885
 def predict(
     classifier:Classifier|str|Path, # Fine-tuned, or the name of a checkpoint
     wave:ArrayLike,        # One clip or a batch of them, as for `embed`
     sample_rate:int,       # Of all clips [Hz]
     top:int|None=None,     # Keep so many of the highest scores; None: all
-    activation:str|None=None, # 'sigmoid' for several labels per clip, 'softmax' for one; None: as trained (`activation_of`)
+    activation:str|None=None, # 'sigmoid' for several labels per clip, 'softmax' for one; None: as trained
     window:float|None=None, # [s]; None: the model's own window, that of its training
     hop:float|None=None,   # [s] between starts of windows; None: no overlap, with times and windows a quarter
     spectrogram:SpectrogramConfig|None=None, # None: the model's own, or AudioSet's
