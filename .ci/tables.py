@@ -42,7 +42,8 @@ def contents():
 
 def faulty_records():
     "'file: reason' of records that no table may rest on."
-    records = read_records(ROOT/'papers_tables'/'records', left_out := [])
+    left_out = []
+    records = [record for folder in ('records', 'one_run') for record in read_records(ROOT/'papers_tables'/folder, left_out)]
     left_out += [f'{r.name}: no {name}' for r in records for name in NEEDED if not getattr(r, name)]
     return left_out + [f'{r.name}: made with edited code' for r in records if (r.commit or '').endswith('+dirty')]
 

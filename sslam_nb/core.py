@@ -177,7 +177,7 @@ def _terminal()->int|None:
     "The error stream that a notebook's kernel was started with; None where `print` reaches the reader."
     if 'ipykernel' not in type(sys.stderr).__module__ or 'JPY_SESSION_NAME' in os.environ: return None
     try: return sys.stderr.fileno()
-    except OSError: return None                              # a kernel that keeps no copy of it
+    except OSError: return 2                                 # a kernel that leaves it where it was
 
 def _write(
     text:str, # Of any length; a carriage return goes back to the start of the line

@@ -127,10 +127,10 @@ def _find_project()->Path:
                             "sslam_nb and not in the installed package; clone it, and run this inside the clone")
 
 def _run(command:list, root:Path, what:str, stdout:int|None=None):
-    "Run a program until its end, also when it is told to stop; it is told too."
-    told = []
+    "Run a program until its end; told to end (SIGTERM), tell it as Ctrl-C would, so that it saves its state."
+    told, how = [], signal.SIGINT if callable(signal.getsignal(signal.SIGINT)) else signal.SIGTERM  # where Ctrl-C works
     with subprocess.Popen(command, cwd=root, stdout=stdout) as child:
-        before = signal.signal(signal.SIGTERM, lambda *_: told.append(child.terminate()))
+        before = signal.signal(signal.SIGTERM, lambda *_: told.append(child.send_signal(how)))
         try: code = child.wait()
         except KeyboardInterrupt: child.wait(); raise
         finally: signal.signal(signal.SIGTERM, before)
