@@ -183,8 +183,7 @@ class SSLAM(nn.Module):
         self.decoder = ConvDecoder(width, cfg.decoder, self.student.n_mel_patches)
         self.teacher = EMATeacher(self.student)
         self.log_mel = LogMel(cfg.spectrogram) if cfg.mixing.mix_op == 'waveform' else None
-        self.mixit_head = None
-        if k: self.mixit_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, k*width))
+        self.mixit_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, k*width)) if k else None
         self.weights = term_weights(all(cfg.halves), cfg.loss.term_weights, cfg.loss.global_reduction)
 
     def clips(self,
@@ -212,8 +211,8 @@ class SSLAM(nn.Module):
         targets = teacher_targets(self.cfg, self.teacher, log_mel, clips, region)
         terms = local_and_global(self.cfg, cls, pred, targets, masks)
         terms |= retention(self.cfg, cls, pred, targets, masks, region, self.mixit_head)
-        step = Step(log_mel, clips, masks, region, cls, pred, targets)
-        if self.cfg.loss.extra_loss: terms |= extra_terms(self.cfg.loss.extra_loss, step)
+        if place := self.cfg.loss.extra_loss:
+            terms |= extra_terms(place, Step(log_mel, clips, masks, region, cls, pred, targets))
         total = total_loss(terms, self.weights)
         logged = {'loss': total} | terms | collapse_monitor(pred, targets.patch, masks, len(log_mel))
         return total, {name: value.detach() for name, value in logged.items()}

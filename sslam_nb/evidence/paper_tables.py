@@ -93,10 +93,10 @@ def cell_text(
 def readable(
     table:pd.DataFrame, # From `beside`
 )->pd.DataFrame:        # Rows as in the paper
-    "One column: paper, ours, scale, seeds. Several: `paper / ours [interval]` in every cell (ours)."
+    "One column of the paper: paper, ours, scale, seeds. Else `paper / ours [interval]` in every cell (ours)."
     order = table.row.unique()
-    if table.column.nunique() > 1:
-        printed = bool(table.paper.notna().any())
+    printed = bool(table.paper.notna().any())
+    if table.column.nunique() > 1 or not printed:
         texts = table.assign(text=table.apply(cell_text, axis=1, paper=printed))
         wide = texts.pivot(index='row', columns='column', values='text')
         return wide.loc[order, table.column.unique()].fillna('').rename_axis(None, axis=1)
