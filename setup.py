@@ -1,4 +1,5 @@
 "Reads settings.ini, the one place for name, version and requirements."
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -11,11 +12,15 @@ about = config["DEFAULT"]
 HOME = f"https://github.com/{about['user']}/{about['repo']}"
 PYTHONS = range(int(about["min_python"].split(".")[1]), 14)     # tried: .github/workflows/test.yml
 
+def outside(link):
+    "The beginning of a link to a file of the repository, as a page elsewhere needs it; pictures raw."
+    return f"{link[1]}{HOME}/{'raw' if link[1].startswith('!') else 'blob'}/{about['branch']}/"
+
 setup(
     name=about["lib_name"],
     version=about["version"],
     description=about["description"],
-    long_description=(HERE/"README.md").read_text(encoding="utf-8"),
+    long_description=re.sub(r"(!?\[[^\]]*\]\()(?!https?:|#|mailto:)", outside, (HERE/"README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
     author=about["author"],
     license_expression="MIT",
