@@ -1,5 +1,5 @@
 "What a user gets: a wheel that works without the development tools, and a README that is true."
-import json, re, subprocess, sys, zipfile
+import json, os, re, subprocess, sys, venv, zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -11,13 +11,21 @@ TOOLS = set('nbdev fastcore execnb ghapi matplotlib IPython ipykernel papermill 
 settings = ConfigParser(delimiters=['=']); settings.read(ROOT/'settings.ini')
 about = settings['DEFAULT']
 
-def run(*command, cwd=None): return subprocess.run(command, cwd=cwd, text=True, capture_output=True)
+def run(*command, cwd=None):
+    "Nothing of the repository is on the path."
+    env = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    return subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True)
+
+def packaged():
+    "What belongs into the wheel, but for metadata."
+    kinds = '**/*.py', '*.pyi', 'py.typed', 'demo/*'
+    return [path for kind in kinds for path in ROOT.glob(f'sslam_nb/{kind}') if path.is_file()]
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
     "Built from an sdist of a copy, so that nothing comes from the working tree; no network."
     folder = tmp_path_factory.mktemp('build')
-    for path in [*(ROOT/name for name in SOURCES.split()), *ROOT.glob('sslam_nb/**/*.py')]:
+    for path in [*(ROOT/name for name in SOURCES.split()), *packaged()]:
         copy = folder/path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -54,11 +62,62 @@ def test_wheel_holds_the_package_and_its_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(next(n for n in names if n.endswith('METADATA'))).decode()
-    modules = {p.relative_to(ROOT).as_posix() for p in ROOT.glob('sslam_nb/**/*.py')}
-    assert {n for n in names if '.dist-info/' not in n} == modules
-    assert any(name.endswith('LICENSE') for name in names) and 'MIT' in metadata
+    assert {n for n in names if '.dist-info/' not in n} == {p.relative_to(ROOT).as_posix() for p in packaged()}
+    assert any(name.endswith('LICENSE') for name in names) and 'License-Expression: MIT' in metadata
+    assert f"Version: {about['version']}\n" in metadata
+    extras = {name.removesuffix('_requirements') for name in about if name.endswith('_requirements')}
+    assert set(re.findall(r'^Provides-Extra: (\S+)', metadata, re.M)) == extras
+    assert not re.search(r'\]\((?!https?://|#|mailto:)', metadata), 'a link that leads nowhere outside the repository'
     needed = re.findall(r'^Requires-Dist: ([\w.-]+)(?!.*extra)', metadata, re.M)
     assert 'torch' in needed and not TOOLS & set(needed)
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    "Python of a fresh environment with the wheel, put there by pip; libraries are borrowed from this one."
+    home = tmp_path_factory.mktemp('user')
+    venv.create(home)
+    python = home/'bin'/'python'
+    done = run(sys.executable, '-m', 'pip', '--python', str(python), 'install', '-q', '--no-index', '--no-deps', str(wheel))
+    assert done.returncode == 0, done.stderr
+    site = next((home/'lib').glob('python*/site-packages'))
+    libraries = [path for path in sys.path if Path(path).name == 'site-packages']
+    (site/'libraries.pth').write_text('\n'.join(libraries) + '\n')
+    return python
+
+def test_an_installed_wheel_does_what_it_says(installed, tmp_path):
+    "Imports, vectors by Python and by command, labels, two stages of training, checkpoints."
+    done = run(str(installed), str(ROOT/'.ci/smoke.py'), cwd=tmp_path)
+    assert done.returncode == 0 and 'smoke test passed' in done.stdout, done.stdout + done.stderr[-2000:]
+    assert not list(tmp_path.iterdir())
+
+SCRIPT = """
+import numpy as np
+from sslam_nb import SSLAM, AudioFolder, embed, load_checkpoint, override, predict, preset
+from sslam_nb import embedding                               # wrong: no such name
+
+model, wave = load_checkpoint('demo'), np.zeros(16_000)
+clip, frames, times = embed(model, wave, 16_000, layer='all')
+clip.shape[0] + len(frames)
+embed(model, wave, '16 kHz')                                 # wrong: a rate is a number
+embed(model, wave, 16_000, layers='all')                     # wrong: it is called layer
+embed(3, wave, 16_000)                                       # wrong: 3 is no model
+predict('demo', wave, 16_000, top=None, window=None)
+predict('demo', wave, 16_000, top='3')                       # wrong: a number or None
+cfg = override(preset('stage2', 'tiny'), epochs=1)
+cfg.epochs + 1
+cfg.epochs.lower()                                           # wrong: override gives back the same kind of configuration
+preset(2)                                                    # wrong: a stage is a word
+SSLAM(cfg).student.embed('a.wav')                            # wrong: a log-mel is a tensor
+AudioFolder('clips').classes[0].upper()
+AudioFolder('clips').classes.upper()                         # wrong: several
+"""
+
+def test_mypy_finds_what_is_wrong_in_a_users_script(installed, tmp_path):
+    pytest.importorskip('mypy', reason="pip install 'sslam_nb[dev]'")
+    (tmp_path/'script.py').write_text(SCRIPT)
+    done = run(sys.executable, '-m', 'mypy', '--python-executable', str(installed), '--config-file=', 'script.py', cwd=tmp_path)
+    wrong = {number for number, line in enumerate(SCRIPT.splitlines(), 1) if '# wrong' in line}
+    assert {int(n) for n in re.findall(r'^script\.py:(\d+): error', done.stdout, re.M)} == wrong, done.stdout + done.stderr
 
 def test_every_requirement_has_a_tried_version_and_no_build():
     pins = dict(re.findall(r'^([\w.-]+)==(\S+)$', (ROOT/'constraints.txt').read_text(), re.M))

@@ -109,11 +109,8 @@ def _fill(table, paths, labels, samples, groups, where):
 # %% ../../nbs/data/06_clip_table.ipynb #d95ff3bf
 class ClipTable(Accounted):
     "Which clips there are and what is heard in them, in arrays: two million clips cost about 200 MB (ours)."
-    paths:np.ndarray        # Strings (n,)
-    label_starts:np.ndarray # Where the labels of each clip begin (n+1,)
-    label_ids:np.ndarray    # Numbers of classes, clip after clip (m,)
-    samples:np.ndarray|None # As given (n,)
-    groups:np.ndarray|None  # As given (n,)
+    paths:np.ndarray; samples:np.ndarray|None; groups:np.ndarray|None # (n,)
+    label_starts:np.ndarray; label_ids:np.ndarray # (n+1,) and (m,): where the labels of each clip begin, and these
     def __init__(self,
         name:str,      # For people, e.g. 'esc50-train'
         root:str|Path, # Folder that the paths are relative to

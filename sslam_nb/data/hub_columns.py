@@ -41,8 +41,8 @@ def audio_column(
     "The column with the recordings; none or several is an error (ours)."
     found = [name for name, column in columns.items() if column.kind == 'audio']
     if len(found) == 1: return found[0]
-    every = ', '.join(f"{name} ({'list of ' if column.many else ''}{column.kind})" for name, column in columns.items())
-    if not found: raise ValueError(f"{place} has no column of audio (bytes and path of a file); its columns are {every}")
+    all_ = ', '.join(f"{name} ({'list of '*column.many}{column.kind})" for name, column in columns.items())
+    if not found: raise ValueError(f"{place} has no column of audio (bytes and path of a file); its columns are {all_}")
     raise ValueError(f"{place} has several columns of audio, {' and '.join(found)}; keep one, e.g. "
                      f"with dataset.remove_columns({found[1:]}), and write it anew")
 

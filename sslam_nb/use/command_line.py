@@ -10,6 +10,7 @@ import argparse, csv, json, os, signal, subprocess, sys, textwrap, warnings
 from contextlib import contextmanager, redirect_stdout
 from importlib.resources import files
 from pathlib import Path
+import sslam_nb
 
 # %% ../../nbs/use/12_command_line.ipynb #5ecd2da9
 def _here(path:str)->Path:
@@ -257,6 +258,7 @@ def _listening(add):
 def make_parser()->argparse.ArgumentParser: # With `run` set to the function of the command
     "All commands and their words (ours)."
     parser = _Parser('sslam', description=MAIN, formatter_class=_Help)
+    parser.add_argument('--version', action='version', version=f'sslam_nb {sslam_nb.__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND', parser_class=_Parser)
     def command(name, run, text):
         sub = commands.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=_Help)
@@ -264,8 +266,7 @@ def make_parser()->argparse.ArgumentParser: # With `run` set to the function of 
         sub.add_argument('--debug', action='store_true', help='show where an error comes from')
         return sub.add_argument
     add = command('embed', _embed, EMBED)
-    add('folder', metavar='FOLDER')
-    add('-o', '--output', required=True, metavar='OUT', help='.parquet, .npy or .csv')
+    add('folder', metavar='FOLDER'); add('-o', '--output', required=True, metavar='OUT', help='.parquet, .npy or .csv')
     _listening(add)
     add('--pool', help='cls (default), mean or concat')
     add('--layer', type=int, metavar='N', help='block whose output is taken, from 0; default: the last')
