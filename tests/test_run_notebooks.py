@@ -155,3 +155,18 @@ def test_a_tutorial_is_true(path, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-6000:]
     assert outputs(tmp_path/"out.ipynb") == outputs(path)
+
+
+@pytest.mark.parametrize("name, parameters", [
+    ("00_hear_sslam", ("-p", "recording", "long.wav", "-p", "source_a", "tones/0.wav", "-p", "source_b", "tones/1.wav", "-p", "moment", 3)),
+    ("03_which_encoder", ("-p", "data", "tones/clips.csv", "-p", "fold", 2, "-p", "metric", "accuracy", "-y", "encoders: [demo]")),
+])
+def test_a_tutorial_takes_files_of_ones_own(name, parameters, tmp_path):
+    tones(tmp_path/"tones")
+    soundfile.write(tmp_path/"long.wav", np.concatenate([soundfile.read(tmp_path/f"tones/{i}.wav")[0] for i in range(9)]), 16_000)
+    command = [sys.executable, "-m", "papermill", str(ROOT/"nbs"/"tutorials"/f"{name}.ipynb"), "out.ipynb", "--no-progress-bar"]
+    done = subprocess.run([*command, *map(str, parameters)], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = outputs(tmp_path/"out.ipynb")
+    if name == "00_hear_sslam": assert "most like 2.9 s" in told and "belong to the 0, " in told
+    else: assert "train: 12 clips" in told and "demo, concat: 100%" in told
