@@ -69,14 +69,14 @@ class Site:
 
     def target(self, link, base, page):
         "Where a link of a file in folder `base` leads on the site."
-        path, hash, anchor = link.partition('#')
+        path, mark, anchor = link.partition('#')
         if not path or re.match(r'\w+:', path): return link
         path = posixpath.normpath(posixpath.join(base, path))
         if path not in self.place and (self.root/path).is_dir(): self.folder(path)
         if path in self.place:
             place = self.place[path]
             suffix = '.ipynb' if path.endswith('.ipynb') or place == 'index' else '.md'
-            return posixpath.relpath(place + suffix, posixpath.dirname(page) or '.') + hash + anchor
+            return posixpath.relpath(place + suffix, posixpath.dirname(page) or '.') + mark + anchor
         if (self.root/path).is_file(): return self.file(path, page)
         self.errors.append(f'{base or "."}: link to {link}, which is not there')
         return link

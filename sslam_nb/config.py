@@ -95,7 +95,7 @@ class LossConfig:
     global_reduction:str = 'sum'     # sum over a device's rows (official code) or mean (Eq. 1)
     term_weights:str = 'official'    # official: halves averaged jointly; paper: five terms of weight 1
     mixit_sources:int = 0            # K vectors of the MixIT loss in place of retention, Appendix C; 0 is off
-    extra_loss:str = None            # A loss of your own, module:function (chapter `losses`); None: none
+    extra_loss:str|None = None       # A loss of your own, module:function (chapter `losses`); None: none
 
     def __post_init__(self):
         _check(self, retention_op=('mean', 'max'), global_reduction=('sum', 'mean'),

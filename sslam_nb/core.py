@@ -70,7 +70,7 @@ def input_path(
     path:str|Path, # Of something to read: absolute, or relative; ~ is the home folder
 )->Path:           # Absolute path of the first that is there, else that in the project
     "What a relative path means: from here, in the project, or in the clone of this package (ours)."
-    path, clone = Path(path).expanduser(), Path(find_spec('sslam_nb').origin).parents[1]
+    path, clone = Path(path).expanduser(), Path(str(files('sslam_nb'))).parent
     roots = [Path.cwd(), project_root()] + [clone]*(clone/'settings.ini').is_file()
     return next((root/path for root in roots if (root/path).exists()), project_root()/path)
 

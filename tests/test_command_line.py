@@ -303,12 +303,13 @@ def test_doors_run_the_notebooks_of_the_project(tmp_path, monkeypatch, capfd):
     cell = lambda text, **about: dict(cell_type="code", id=text[:3], metadata=about, source=text, outputs=[], execution_count=None)
     (tmp_path/"nbs").mkdir(); (tmp_path/"sub").mkdir(); (tmp_path/"settings.ini").touch()
     about = dict(kernelspec=dict(name="python3", display_name="python3", language="python"))
-    for name, last in dict(stage1="raise ValueError('no such data')", stage2="print(epochs, data)", finetune="1").items():
+    for name, last in dict(stage1="raise ValueError('no such data')", stage2="from sslam_nb.core import tell; tell(f'{epochs} {data}')", finetune="1").items():
         cells = [cell("epochs = 1; data = None", tags=["parameters"]), cell(last)]
         (tmp_path/"nbs"/f"{name}.ipynb").write_text(json.dumps(dict(cells=cells, metadata=about, nbformat=4, nbformat_minor=5)))
     monkeypatch.chdir(tmp_path/"sub")
     assert command_line.main(["pretrain", "-p", "epochs", "5", "-p", "data", "."]) == 0
-    assert capfd.readouterr().out == f"notebook   {tmp_path/'runs'/'stage2.ipynb'}\n5 {tmp_path/'sub'}\n"
+    told = capfd.readouterr()
+    assert told.out == f"notebook   {tmp_path/'runs'/'stage2.ipynb'}\n" and f"5 {tmp_path/'sub'}\n" in told.err
     assert command_line.main(["pretrain", "--stage", "1"]) == 1
     assert "sslam pretrain: nbs/stage1.ipynb failed with exit status 1; see above" in capfd.readouterr().err
 

@@ -78,7 +78,7 @@ def said_of_draw(
 
 
 # %% ../../nbs/data/10_sources.ipynb #2f28b76d
-def _sides(folder, groups:dict[str, str], share:float=None, seed:int=None)->dict[str, str]:
+def _sides(folder, groups:dict[str, str], share:float|None=None, seed:int|None=None)->dict[str, str]:
     "Side of each file: as the folder says, else a share of each label is drawn."
     if 'test' in folder.parts.values():
         if (share, seed) == (None, None): return folder.parts

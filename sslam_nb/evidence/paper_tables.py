@@ -48,7 +48,7 @@ def lacking(
 def run_planned(
     jobs,            # Any
     processes:int=1, # Side by side, on the CPU
-    device:str=None, # cpu, cuda ...; None: the fastest present
+    device:str|None=None, # cpu, cuda ...; None: the fastest present
 )->list[str]:        # 'job: error' of what failed
     "Run what has not been run, telling how long the rest will take by the pace of the plan (ours)."
     past = read_records(project_path('papers_tables/records'), left_out=[])

@@ -157,7 +157,7 @@ def run_jobs(
     folder:str|Path='runs/experiments', # Of run folders
     records:str|Path='papers_tables/records', # Of records
     processes:int=1,            # Side by side, on the CPU; 1 on a GPU
-    device:str=None,            # cpu, cuda ...; None: the fastest present
+    device:str|None=None,       # cpu, cuda ...; None: the fastest present
     say=tell,                   # Receives a line for each stage and each job
     cost=lambda job: 1.0,       # Job -> what it takes, in any unit: for the time that is left
 )->list[str]:                   # 'job: error' of what failed

@@ -99,7 +99,7 @@ def embed(
     wave:ArrayLike,  # One clip or a batch of them, NumPy or torch, in [-1, 1] (see `as_clips`)
     sample_rate:int, # Of all clips [Hz]
     pool:str='cls',  # Clip embedding: 'cls', 'mean' or 'concat'
-    layer:int|list[int]|str|None=None, # Block whose output is taken, 0 to L - 1; None: the last; a list of them, or 'all'
+    layer:int|list[int]|str|None=None, # Block that is read, 0 to L - 1; None: the last; a list of them, or 'all'
     window:float|None=None, # [s]; None: the model's own window, that of its training
     hop:float|None=None, # [s] between starts of windows; None: they do not overlap
     spectrogram:SpectrogramConfig|None=None, # None: the model's own, or AudioSet's
