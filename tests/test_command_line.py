@@ -316,6 +316,6 @@ def test_doors_run_the_notebooks_of_the_project(tmp_path, monkeypatch, capfd):
 
 def test_doors_say_where_the_notebooks_come_from(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command_line, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path/"sslam_nb"/"__init__.py")))
+    monkeypatch.setattr(command_line, "files", lambda name: tmp_path/"sslam_nb")
     assert command_line.main(["tables"]) == 2
     assert "which are in the source repository of sslam_nb" in capfd.readouterr().err
