@@ -117,13 +117,14 @@ def test_formulas_read_well_on_a_code_host(path):
                 assert not touched and not re.search(r'^\s|\s$|\\[{}|]', formula), f'${formula}$ in {line}'
 
 def test_every_committed_picture_is_drawn_and_linked():
-    "By the notebook of its name, from the list of results; the others by README."
+    "By the notebook of its name, from the list of results; the others by README or a notebook."
     listed = (ROOT/'papers_tables'/'README.md').read_text()
     for picture in ROOT.glob('papers_tables/**/*.png'):
         assert f']({picture.name})' in listed, f'nothing links {picture.name}'
         notebook = ROOT/'nbs'/'paper'/f'{picture.stem}.ipynb'
         assert notebook.exists() and picture.name in '\n'.join(cells(notebook)), f'nothing draws {picture.name}'
-    for picture in ROOT.glob('nbs/images/*'): assert picture.name in (ROOT/'README.md').read_text()
+    prose = (ROOT/'README.md').read_text() + '\n'.join('\n'.join(cells(path, 'markdown')) for path in NBS)
+    for picture in ROOT.glob('nbs/images/*'): assert picture.name in prose
 
 @each(NBS)
 def test_writing_in_pictures_is_readable(path):
