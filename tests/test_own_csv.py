@@ -62,6 +62,14 @@ def test_a_draw_by_recording(share, seed, tmp_path):
     assert len(one["test"]) == 32*(share or 0.25) and [one["test"].labels_of(i)[0] for i in range(len(one["test"]))].count("owl") == len(one["test"])/2
     assert f"{int(16*(share or 0.25))} of 16 recordings (as a table names them)" in one["test"].split_from and f"seed {seed or 0}" in one["test"].split_from
 
+def test_both_trainings_hold_out_the_same(tmp_path):
+    "A file that cannot be read shifts neither draw; its recording's other clips stay where they are. No label in the first clips."
+    root = folder(tmp_path/"set", "file,species,session", lambda i: f"{'' if i % 4 == 0 else plain(i//4)},{i//4}", n=64)
+    (root/"9.wav").write_bytes(b"RIFF"); (root/"40.wav").write_bytes(b"RIFF")
+    test = open_tables("csv", root)["test"]
+    assert len({*test.groups}) == 4
+    assert {*test.paths} - {"9.wav", "40.wav"} == {file for file, side in AudioFolder(root).sides.items() if side == "test"}
+
 def test_seeds_draw_differently(tmp_path):
     root = folder(tmp_path/"set", "file,species", plain, n=24)
     assert len({open_tables("csv", root, split_seed=seed)["test"].checksum for seed in (None, 0, 1, 2)}) == 3     # None is 0

@@ -16,7 +16,7 @@ import soundfile
 
 from ..core import atomic_path
 from .clip_table import ClipTable, check_leak, missing, split_by, strings
-from .clips import fingerprint
+from .clips import BadClip, fingerprint, scan
 from .folder import list_folder, read_notes
 from .manifests import is_number, read_csv, read_lines, read_manifest
 from .sources import TEST_SHARE, draw_sides, said_of_draw, same_recording
@@ -166,15 +166,22 @@ def _folder(root:Path, options:dict)->tuple[ClipTable, list, list]:
     if notes.split_from.startswith('folds'): return table, [], [notes.folds.get(file, '') for file in files]
     return table, [notes.parts.get(file, '') for file in files], []
 
+def _opens(path:Path)->bool:
+    "Whether a file is there and its header can be read."
+    try: scan(path, 1e6)
+    except (BadClip, OSError): return False
+    return True
+
 def _drawn(table:ClipTable, share:float, seed:int)->dict[str, ClipTable]:
-    "A draw by recording, as for pre-training."
-    prints = [fingerprint(table.root/path) if (table.root/path).is_file() else path for path in table.paths]
-    own = {path: table.labels_of(i) for i, path in enumerate(table.paths)}
+    "A draw by recording, as for pre-training: what cannot be read takes no part in it."
+    there = {path: _opens(table.root/path) for path in table.paths}
+    prints = [fingerprint(table.root/path) if opens else path for path, opens in there.items()]
+    own = {path: table.labels_of(i) for i, path in enumerate(table.paths) if there[path]}
     groups = dict(zip(table.paths, table.groups)) if table.groups is not None else {}
-    recordings = same_recording(list(own), prints, groups)
-    drawn = draw_sides(list(own), own, recordings, share, seed)
+    recordings = same_recording(list(there), prints, groups)
+    drawn = draw_sides(list(there), own, recordings, share, seed)
     table.split_from = said_of_draw(drawn, recordings, groups, share, seed)
-    return split_by(table, strings(drawn.get(path, 'train') for path in own))
+    return split_by(table, strings(drawn.get(path, 'train') for path in table.paths))
 
 
 # %% ../../nbs/data/14_layouts.ipynb #6e68cdf2

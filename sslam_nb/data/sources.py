@@ -56,11 +56,14 @@ def draw_sides(
     "Hold out a share of the recordings of each label, by a hash of the path (ours)."
     salt = f'{seed} ' if seed else ''
     mixed_up = lambda file: hashlib.sha256((salt + file).encode('utf-8', 'surrogateescape')).digest()
-    first = [file for file in files if labels.get(file) and recordings[file] == file]
-    number = Counter(label for file in first for label in labels[file])
-    order = sorted(first, key=lambda file: (labels[file], mixed_up(file)))
+    first, heard = {}, {}                                    # of each recording: a labelled file, and all its labels
+    for file in sorted(file for file in files if labels.get(file)):
+        first.setdefault(recordings[file], file)
+        heard.setdefault(recordings[file], set()).update(labels[file])
+    number = Counter(label for some in heard.values() for label in some)
+    order = sorted(first, key=lambda one: (sorted(heard[one]), mixed_up(first[one])))
     due = lambda i: int(i*share + 1e-9)                      # how many of the first i are held out
-    held = {file for i, file in enumerate(order) if due(i + 1) > due(i) and min(number[c] for c in labels[file]) > 1}
+    held = {one for i, one in enumerate(order) if due(i + 1) > due(i) and min(number[c] for c in heard[one]) > 1}
     return {file: 'test' for file in files if recordings[file] in held}
 
 def said_of_draw(
@@ -74,7 +77,7 @@ def said_of_draw(
     every, held = len(set(recordings.values())), len({recordings[file] for file in drawn})
     one = 'as a table names them' if any(groups.values()) else 'each file is one; a column group would tell more'
     return (f'drawn, as nothing says it: {held} of {every} recordings ({one}) are held out, '
-            f'{100*share:g} % of each label, seed {seed}')
+            f'about {100*share:g} % of each label, seed {seed}')
 
 
 # %% ../../nbs/data/10_sources.ipynb #2f28b76d
