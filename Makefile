@@ -87,7 +87,7 @@ interfaces: .venv-interfaces/.installed .venv-xares/.installed ## Test every int
 	@SSLAM_NB_BARE_PYTHON='$(CURDIR)/.venv-xares/bin/python' OMP_NUM_THREADS=1 \
 		.venv-interfaces/bin/python -m pytest -q -rs -n $(WORKERS) --durations 5 tests/interfaces
 
-test: env ## Everything that CI checks: sync, inline tests, tables, pytest, interfaces
+test: $(VENV)/.docs ## Everything that CI checks: sync, inline tests, tables, pytest, interfaces
 	@echo "1/5 sync";         python .ci/sync.py
 	@echo "2/5 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 	@echo "3/5 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check

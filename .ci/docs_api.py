@@ -117,9 +117,9 @@ def page(module, chapter, top):
 
 def top_names(root=ROOT):
     "Name -> module, of the names that `from sslam_nb import ...` gives."
-    tree = ast.parse((root/'sslam_nb/__init__.py').read_text(encoding='utf-8'))
-    table = next(node.value for node in tree.body if '_EXPORTS' in names_of(node))
-    return {name: f'sslam_nb.{module}' for name, module in ast.literal_eval(table).items()}
+    tree = ast.parse((root/'sslam_nb/__init__.pyi').read_text(encoding='utf-8'))
+    return {alias.name: f'sslam_nb.{line.module}' for line in tree.body if isinstance(line, ast.ImportFrom)
+            for alias in line.names}
 
 def summary(module, name):
     "First line of a docstring, or the comment of a constant."
