@@ -7,9 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from sslam_nb import SSLAM, AudioViT, Classifier, embed, load_official, override, predict, preset
+from sslam_nb import AudioViT, Classifier, embed, load_official, override, predict
 from sslam_nb.config import EncoderConfig, SpectrogramConfig
-from sslam_nb.training.weights import save_checkpoint
 from sslam_nb.training.official import export_official
 from sslam_nb.data.soundscapes import synthesize
 
@@ -120,9 +119,8 @@ def test_readme_example_runs_as_a_new_user_would_try_it(tmp_path):
     section = (ROOT/'README.md').read_text(encoding='utf-8').split('## Use a trained model')[1]
     script = re.search(r'```python\n(.*?)```', section, re.S)[1]
     assert len([line for line in script.splitlines() if line.strip()]) <= 5
-    save_checkpoint(SSLAM(preset('stage2', 'tiny')), tmp_path/'runs/stage2/model.safetensors', step=1)
     soundfile.write(tmp_path/'recording.wav', noise(7, 44_100, 2).T, 44_100)
     check = '\nassert (clip.shape, frames.shape, len(times)) == ((128,), (44, 128), 44)'
     (tmp_path/'use.py').write_text(script + check)
     done = subprocess.run([sys.executable, 'use.py'], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, '')
+    assert done.returncode == 0 and done.stderr.startswith('demo is a toy') and len(done.stderr.splitlines()) == 1
