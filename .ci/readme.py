@@ -138,9 +138,23 @@ def render(notebook, root=ROOT):
             parts.append(from_root(source))
     return '\n\n'.join(parts) + '\n', pictures
 
+def first_picture(path, root=ROOT):
+    """{path: PNG bytes} of the picture that a story opens with: that of its cell with `#| fig-alt: words`, which its first cell
+    shows by the line `![words](../images/NAME.png)`."""
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    place = IMAGES/f'{path.stem}.png'
+    for cell in cells:
+        if not (alt := re.search(r'^#\| fig-alt: (.+)$', text(cell['source']), re.M)): continue
+        line = f'![{alt[1]}](../{place.relative_to("nbs").as_posix()})'
+        if line not in text(cells[0]['source']): raise SystemExit(f'{path}: its first cell must show {line}')
+        shown = next(output['data'] for output in cell['outputs'] if 'image/png' in output.get('data', {}))
+        return {place: base64.b64decode(text(shown['image/png']))}
+    raise SystemExit(f'{path}: no cell says `#| fig-alt: words`, so it opens without a picture')
+
 def main(root=ROOT):
     readme, pictures = render(json.loads((root/'nbs/index.ipynb').read_text(encoding='utf-8')), root)
     (root/'README.md').write_text(readme, encoding='utf-8')
+    for path in sorted((root/'nbs/tutorials').glob('*.ipynb')): pictures |= first_picture(path, root)
     for path, page in part_pages(root).items(): (root/path).write_text(page, encoding='utf-8')
     for old in (root/IMAGES).glob('index-*.png'):
         if old.relative_to(root) not in pictures: old.unlink()
