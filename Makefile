@@ -43,6 +43,7 @@ $(STAMP): constraints.txt settings.ini setup.py
 	@test -x $(VENV)/bin/pip || "$(PYTHON)" -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --use-pep517 -e '.[dev]'
 	@$(VENV)/bin/python -c 'import torch; print("torch", torch.__version__)'
+	@mkdir -p runs
 	@touch $@
 
 stage1 stage2 finetune linear_eval: env ## Pre-train, or judge on labels; results in runs/. Options: ARGS='-p epochs 5'

@@ -59,6 +59,7 @@ def open_tables(
     options |= reading
     try: return complete(info.reader(root, **options))
     except FileNotFoundError as error:
+        if info.name == 'csv': raise                            # it was read: the error says what is wrong in it
         raise FileNotFoundError(f"{error}. {info.title} is expected as: {info.layout}") from None
 
 def open_sources(

@@ -151,6 +151,14 @@ def _holds_audio(sheet:Sheet, name:str)->bool:
     full = sheet.rows[name][sheet.rows[name] != '']
     return bool(name and len(full) and full.str.fullmatch(_AUDIO).all() and not _AUDIO.fullmatch(name))
 
+def _same_classes(sheet:Sheet, names:list[str]):
+    "An error where two columns of labels tell the clips apart in different ways."
+    for name in names[1:]:
+        both, one, other = (len(sheet.rows[some].drop_duplicates()) for some in ([names[0], name], [names[0]], [name]))
+        if not both == one == other:
+            raise ValueError(f"{sheet.path}: the columns {names[0]!r} and {name!r} may both be the labels; say "
+                             f"labels={names[0]} or labels={name}")
+
 def column(
     sheet:Sheet,    # The table
     kind:str,       # A key of COLUMNS
@@ -159,7 +167,9 @@ def column(
     "The column that holds something; a wanted one that is not there is an error (ours)."
     names = {plain_name(name): name for name in reversed(list(sheet.rows))}
     if wanted is None:
-        found = next((names[word] for word in COLUMNS[kind] if word in names), None)
+        usual = [names[word] for word in COLUMNS[kind] if word in names]
+        found = usual[0] if usual else None
+        if kind == 'label': _same_classes(sheet, usual)
         if found or kind != 'file': return found
         sounds = [name for name in sheet.rows if _holds_audio(sheet, name)]
         return sounds[0] if len(sounds) == 1 else None

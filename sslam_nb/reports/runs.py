@@ -216,7 +216,8 @@ def train_stage1(
     folder:Path,         # Run folder
 )->tuple[Path, str]:     # Checkpoint, and a sentence that says where it comes from
     "The Stage 1 of that size, at most 2000 updates (ours; Section 3.3 has 10 epochs)."
-    tell(f'no Stage-1 checkpoint of size {cfg.size} on {cfg.data}: training a short Stage 1 first')
+    tell(f'no Stage-1 checkpoint of size {cfg.size} on {cfg.data}: training a Stage 1 first, of '
+         'at most 2000 updates; init=NAME starts from another')
     recipe, layers = preset('stage1', cfg.size, cfg.data), cfg.encoder.depth
     shared |= {name: getattr(cfg, name) for name in ('batch_size', 'seed', 'precision', 'workers', 'max_bad',
                                                   'log_every', 'log_with', 'save_every')}

@@ -121,8 +121,9 @@ def clip_players(
         clip, best = _clip_of(source, scored, i), np.argsort(-p[i])[:top]
         said = ', '.join(f'{scored.classes[c]} {p[i, c]:.2f}' for c in best)
         player = '' if clip.wave is None else audio_html(clip.wave, clip.sample_rate)
-        rows.append(f'<tr><td>{player}</td><td>{", ".join(sorted(clip.labels))}</td><td>{said}</td></tr>')
-    head = '<tr><th>sound</th><th>labels</th><th>the model says</th></tr>'
+        cells = scored.clip_id[i], player, ', '.join(sorted(clip.labels)), said
+        rows.append('<tr>' + ''.join(f'<td>{cell}</td>' for cell in cells) + '</tr>')
+    head = '<tr><th>clip</th><th>sound</th><th>labels</th><th>the model says</th></tr>'
     return f'<p>{PLAYERS}</p><table>{head}' + ''.join(rows) + '</table>'
 
 # %% ../../nbs/reports/02_score_figures.ipynb #478f0c18

@@ -114,7 +114,7 @@ def _predict(args, out):
                 account.used += 1
             except BadClip as error: account.leave(error.args[1], printable(name))
             bar.update()
-        if silent: account.notes.append(f'{silent} of those used have no label that reaches {args.threshold}')
+        if silent: account.notes.append(f'{silent} of those used have no label that reaches {args.threshold}; --threshold lowers it')
         _tell(account.check())
         if not account.used: raise ValueError(f"none of {len(files)} files can be used")
 
@@ -145,7 +145,7 @@ PATHS = ('data', 'init', 'checkpoint') # Parameters of the run notebooks that ar
 
 def _notebook_command(name:str, root:Path, pairs:list)->tuple[list, Path]:
     "How a run notebook is run with parameters, and the notebook that is written."
-    out = root/'runs'/f'{name}.ipynb'
+    out = root/'runs'/f"{dict(pairs).get('run_name', name)}.ipynb"
     command = [sys.executable, '-m', 'papermill', '--no-progress-bar', root/'nbs'/f'{name}.ipynb', out, '--cwd', root]
     for key, value in pairs: command += ['-p', key, _name(value) if key in PATHS else value]
     return command, out
