@@ -191,6 +191,8 @@ def check_size(
 
 def _from_numpy(wave)->Tensor:
     "Arrays are copied, since torch takes no negative strides and no foreign byte order."
+    if isinstance(wave, str):
+        raise ValueError(f"wave: {wave[:80]!r} is a name and no array of samples; read it with soundfile.read")
     try:
         array = np.asanyarray(wave)
         if np.ma.is_masked(array): raise ValueError('some of its samples are masked')

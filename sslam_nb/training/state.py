@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ..config import PretrainConfig, flatten
-from ..core import sync
+from ..core import sync, tell
 
 # %% ../../nbs/training/07_state.ipynb #03e31604
 def saved_states(
@@ -198,7 +198,7 @@ class Stopped(SystemExit):
         super().__init__(128 + number)
         self.said = (f'stopped by {signal.Signals(number).name} after {unit} {step} of {total}; all of it is saved: '
                      f'{remedy}')
-        print(self.said)
+        tell(self.said)
     def __str__(self): return self.said
     def _render_traceback_(self): return [self.said]            # what JupyterLab shows in place of a traceback
 

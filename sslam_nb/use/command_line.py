@@ -114,9 +114,9 @@ def _predict(args, out):
                 account.used += 1
             except BadClip as error: account.leave(error.args[1], printable(name))
             bar.update()
-        if silent: account.notes.append(f'{silent} of those used have no label that reaches {args.threshold}; --threshold lowers it')
-        _tell(account.check())
-        if not account.used: raise ValueError(f"none of {len(files)} files can be used")
+    if silent: account.notes.append(f'{silent} of those used reach {args.threshold} with no label; see --threshold')
+    _tell(account.check())
+    if not account.used: raise ValueError(f"none of {len(files)} files can be used")
 
 # %% ../../nbs/use/12_command_line.ipynb #a02ce3fd
 def _find_project()->Path:
@@ -248,7 +248,7 @@ def _listening(add):
     add('--batch-size', type=int, default=8, metavar='N', help='windows encoded at once; default 8')
     add('--window', type=float, metavar='S', help="seconds that the model sees at once; default: its own window")
     add('--hop', type=float, metavar='S', help='seconds from one window to the next')
-    add('--padding', help='of windows with less sound: zeros (default, as in training), repeat or none')
+    add('--padding', choices=('zeros', 'repeat', 'none'), help='of windows with less sound')
     add('--overwrite', action='store_true', help='replace the output')
 
 def make_parser()->argparse.ArgumentParser: # With `run` set to the function of the command
@@ -273,7 +273,7 @@ def make_parser()->argparse.ArgumentParser: # With `run` set to the function of 
     add('-o', '--output', default='-', metavar='OUT', help='a csv; default -, standard output')
     _listening(add)
     add('--threshold', type=float, default=0.5, metavar='P', help='smallest score, 0 to 1; default 0.5')
-    add('--activation', help='sigmoid (any number of labels) or softmax (one); default: as it was trained')
+    add('--activation', choices=('sigmoid', 'softmax'), help='default: as trained')
     _doors(command)
     return parser
 
