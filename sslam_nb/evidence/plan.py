@@ -99,8 +99,8 @@ def at_paper_size(
     if not (hours := gpu_hours(jobs, gpus)):
         return "at the paper's size: not planned, for want of the paper's own clips"
     many = lambda value: f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
-    return (f"all of it at the paper's size: about {many(hours*ASSUMED/paper_pace())} hours on {gpus} RTX 3090 at the pace "
-            f"that the paper reports, {many(hours)} on {gpus} GPUs of {ASSUMED:.0f} TFLOP/s (an assumption)")
+    return (f"all of it at the paper's size: about {many(hours*ASSUMED/paper_pace())} hours on {gpus} RTX 3090 at the "
+            f"pace that the paper reports, {many(hours)} on {gpus} GPUs of {ASSUMED:.0f} TFLOP/s (an assumption)")
 
 # %% ../../nbs/evidence/04_plan.ipynb #6150d472
 def _megabytes(job:Job)->float:
