@@ -95,7 +95,7 @@ BAD = [(np.full(16_000, np.nan), 16_000, 'NaN or infinity in 16000 of 16000'), (
        (np.zeros((2, 3, 4, 5)), 16_000, r'shape \(2, 3, 4, 5\)'),
        ([noise(4).reshape(16, -1)], 16_000, r'\(16, 4000\)'), (noise(1), 0, 'sample_rate=0 is not'),
        (np.zeros(9000, dtype=np.int16), 16_000, 'int16; scale'), (noise(0.02), 16_000, 'less than one'),
-       (noise(1), 44.1, 'sample_rate=44.1'), ('a.wav', 16_000, 'type str'),
+       (noise(1), 44.1, 'sample_rate=44.1'), ('a.wav', 16_000, 'is a name and no array'),
        ([0.1, 0.2], 16_000, r'clip 0 has shape \(\)'), ([None], 16_000, 'no array of samples')]
 
 @pytest.mark.parametrize('wave, rate, message', BAD)
