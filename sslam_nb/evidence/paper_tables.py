@@ -67,6 +67,8 @@ def carry_out(
     if options.run and size == 'paper':
         raise ValueError("size=paper is planned here and not run: use the notebooks stage1, stage2, finetune "
                          "and linear_eval on your own copies of the sets")
+    if not (records := project_path('papers_tables/records')).is_dir():
+        tell(f'no records at {records}, so every run counts as missing; start inside the clone to use its records')
     jobs = [job for cell in cells(size, seeds) for job in cell.jobs]
     table, lack = plan(jobs, processes=options.processes), lacking(jobs)
     if options.run or options.dry_run:
