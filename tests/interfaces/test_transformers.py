@@ -146,7 +146,7 @@ def test_what_a_file_lacks_begins_as_in_a_new_model(opened):
 
 @pytest.mark.parametrize('case, words', dict(
     rate='ValueError: sampling_rate=44100: this model hears 16000 Hz', nan='clip 1 holds NaN or infinity in 1 of 16000',
-    short='lasts less than one frame of 25 ms', empty='the batch is empty', text='type str', length='max_length=0 must be',
+    short='lasts less than one frame of 25 ms', empty='the batch is empty', text='is a name and no array', length='max_length=0 must be',
     integers='int16; scale them', raw='input_values (2, 16000) must be (clips, frames, mel bins)', mels='must be (clips, frames, 128)',
     patch='frames a multiple of 16', beyond='exceed the position table', pool="pool='max' is not one of cls, mean").items())
 def test_bad_input(opened, case, words): assert words in (opened[3]['errors'][case] or 'nothing was said')
