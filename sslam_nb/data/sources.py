@@ -61,7 +61,7 @@ def draw_sides(
         first.setdefault(recordings[file], file)
         heard.setdefault(recordings[file], set()).update(labels[file])
     number = Counter(label for some in heard.values() for label in some)
-    order = sorted(first, key=lambda one: (sorted(heard[one]), mixed_up(first[one])))
+    order = sorted(first, key=lambda one: (sorted(labels[first[one]]), mixed_up(first[one])))
     due = lambda i: int(i*share + 1e-9)                      # how many of the first i are held out
     held = {one for i, one in enumerate(order) if due(i + 1) > due(i) and min(number[c] for c in heard[one]) > 1}
     return {file: 'test' for file in files if recordings[file] in held}
