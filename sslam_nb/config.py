@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'RANGES', 'C', 'SpectrogramConfig', 'EncoderConfig', 'DecoderConfig',
-           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'flatten', 'check_ranges', 'PretrainConfig',
-           'override', 'without_none', 'parse_json', 'preset']
+           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'ComputeConfig', 'flatten', 'check_ranges',
+           'PretrainConfig', 'override', 'without_none', 'preset']
 
 # %% ../nbs/01_config.ipynb #82ca16d0
-import json, reprlib
+import reprlib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import reduce
 from operator import or_
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import TypeVar, get_args
 
@@ -70,7 +69,7 @@ class MixConfig:
     def __post_init__(self): _check(self, mix_mode=MIX_MODES, mix_op=MIX_OPS)
 
 # %% ../nbs/01_config.ipynb #616a4be9
-SIZES = ('paper', 'small', 'tiny')
+SIZES = ('large', 'paper', 'small', 'tiny')
 VARIANTS = ('MB-UA', 'MB-PMA', 'MB-UA-PMA', 'SSLAM') # Section 4.3
 MIX_MODES = ('none', 'full', 'partial')
 MIX_OPS = ('max', 'mean', 'waveform')
@@ -116,6 +115,15 @@ class OptimConfig:
     ema_end:float = 0.99999     # Teacher decay after the ramp; official code
     ema_share:float = 100/200   # Ramp's steps / all steps; official code: 100 000 updates; stage 1: 100/400
 
+# %% ../nbs/01_config.ipynb #bad0d4d7
+@dataclass(frozen=True)
+class ComputeConfig:
+    "How a step is computed; speed and memory depend on it, what is learnt does not (ours)."
+    accumulate:int = 1          # Micro-batches of an update: 4 on one device are what 4 devices do at once
+    compile:bool = False        # Forward and backward pass as one compiled graph (torch.compile)
+    checkpoint_activations:bool = False # Compute the student's blocks again in the backward pass: less memory
+    shard:bool = False          # Spread weights, teacher and optimiser over the processes (FSDP2)
+
 # %% ../nbs/01_config.ipynb #596be129
 def flatten(
     cfg,    # A config
@@ -129,7 +137,7 @@ def flatten(
 
 # %% ../nbs/01_config.ipynb #3699e338
 RANGES = {name: limits for limits, names in {
-    (1, 10**9): 'batch_size clones rows_per_clip epochs max_steps n_clips probe_clips log_every save_every',
+    (1, 10**9): 'batch_size accumulate clones rows_per_clip epochs max_steps n_clips probe_clips log_every save_every',
     (0, 10**9): 'workers max_bad unmixed_frames mixit_sources', (0, 2**63 - 1): 'seed',
     (1, 256): 'depth n_heads',
     (1, 1024): 'patch_size n_mels mask_block', (1, 64): 'decoder_depth', (1, 63): 'decoder_kernel',
@@ -167,7 +175,7 @@ def check_ranges(
 class PretrainConfig:
     "One pre-training run; the defaults are Stage 2 at the paper's size (Table 7)."
     stage:str = 'stage2'        # stage1 (unmixed audio) or stage2 (mixtures), Section 3.3
-    size:str = 'paper'          # paper, small or tiny
+    size:str = 'paper'          # large, paper, small or tiny
     variant:str = 'SSLAM'       # MB-UA, MB-PMA, MB-UA-PMA or SSLAM, Section 4.3
     data:str = 'soundscapes'    # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
@@ -198,6 +206,7 @@ class PretrainConfig:
     mixing:MixConfig = field(default_factory=MixConfig)
     loss:LossConfig = field(default_factory=LossConfig)
     optim:OptimConfig = field(default_factory=OptimConfig)
+    compute:ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self): _check_run(self)
     @property
@@ -281,25 +290,13 @@ def _typed(name:str, value, hint):
     kind = getattr(wanted, '__name__', wanted)
     raise ValueError(f"{name}={shown} must be of type {kind}, not {type(value).__name__}")
 
-# %% ../nbs/01_config.ipynb #cf8be111
-def parse_json(
-    text:str|bytes, # What a file holds
-    name:str|Path,  # The file, or a place in it, for the error
-    kind:type=dict, # What must come out: dict or list
-):                  # A value of that type
-    "JSON of a file as a dictionary or list, or one error that names the file (ours)."
-    try: value = json.loads(text.decode('utf-8') if isinstance(text, bytes) else text)
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{name} is not JSON in UTF-8 ({type(error).__name__}: {error}); "
-                         "it may be cut short") from None
-    if isinstance(value, kind): return value
-    raise ValueError(f"{name} holds a {type(value).__name__} where a {kind.__name__} belongs")
-
 # %% ../nbs/01_config.ipynb #04063209
 _STAGE1 = dict(stage='stage1', variant='MB-UA', epochs=10, lr=5e-4, warmup_share=53.333/400,
                ema_share=100/400, global_top_k_unmixed=12)
 
 _SCALE:dict[str, dict] = {
+    'large': dict(width=1024, depth=24, n_heads=16, decoder_width=1024, decoder_kernel=5, decoder_depth=3,
+                  mask_ratio=0.75, mask_adjust=0.1, local_top_k=24),
     'paper': {},
     'small': dict(width=384, n_heads=6, decoder_width=384, n_clips=20_000, batch_size=48, warmup_share=0.1,
                   ema_start=0.999, ema_end=0.9999, log_every=20, save_every=500),
@@ -309,12 +306,14 @@ _SCALE:dict[str, dict] = {
                  ema_share=1.0, global_reduction='mean', precision='no', workers=0, log_every=5,
                  save_every=200),
 }
-_TINY_STAGE:dict[str, dict] = {'stage1': dict(epochs=6, global_top_k_unmixed=3), 'stage2': dict(epochs=6)}
+_OF_STAGE:dict[tuple, dict] = {
+    ('stage1', 'large'): dict(lr=4e-4, ema_share=150/400, global_top_k_unmixed=24),
+    ('stage1', 'tiny'): dict(epochs=6, global_top_k_unmixed=3), ('stage2', 'tiny'): dict(epochs=6)}
 
 # %% ../nbs/01_config.ipynb #80c2313d
 def preset(
     stage:str='stage2', # stage1 or stage2
-    size:str='paper',   # paper, small or tiny
+    size:str='paper',   # large, paper, small or tiny
     data:str='soundscapes', # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
 )->PretrainConfig:      # The recipe at that size
     "A stage's recipe at a size, with the data's mean and std (Table 7 at `paper`)."
@@ -322,4 +321,4 @@ def preset(
     if size not in SIZES: raise ValueError(f"size={size!r} is not one of {', '.join(SIZES)}")
     changes:dict = (_STAGE1 if stage == 'stage1' else {}) | {'size': size} | _SCALE[size]
     if data == 'soundscapes': changes |= dict(mean=-6.15, std=3.49)
-    return override(cfg, **changes | (_TINY_STAGE[stage] if size == 'tiny' else {}))
+    return override(cfg, **changes | _OF_STAGE.get((stage, size), {}))

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['set_seed', 'step_generator', 'pick_device', 'project_root', 'project_path', 'input_path', 'git_commit',
-           'import_torchaudio', 'import_extra', 'sync', 'atomic_path', 'evaluating', 'fits_in_memory', 'tell',
-           'progress']
+           'import_torchaudio', 'import_extra', 'sync', 'atomic_path', 'parse_json', 'evaluating', 'fits_in_memory',
+           'tell', 'progress']
 
 # %% ../nbs/00_core.ipynb #c9cc97d8
-import errno, os, random, shutil, subprocess, sys, types
+import errno, json, os, random, shutil, subprocess, sys, types
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.resources import files
@@ -152,6 +152,20 @@ def _umask()->int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+# %% ../nbs/00_core.ipynb #cf8be111
+def parse_json(
+    text:str|bytes, # What a file holds
+    name:str|Path,  # The file, or a place in it, for the error
+    kind:type=dict, # What must come out: dict or list
+):                  # A value of that type
+    "JSON of a file as a dictionary or list, or one error that names the file (ours)."
+    try: value = json.loads(text.decode('utf-8') if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{name} is not JSON in UTF-8 ({type(error).__name__}: {error}); "
+                         "it may be cut short") from None
+    if isinstance(value, kind): return value
+    raise ValueError(f"{name} holds a {type(value).__name__} where a {kind.__name__} belongs")
 
 # %% ../nbs/00_core.ipynb #2f13947a
 @contextmanager

@@ -42,7 +42,7 @@ class DownstreamConfig:
     single_label:bool|None = None # One label a clip: accuracy, and ce; None: as the set has it
     test_share:float|None = None # Of the recordings that is tested on, for dataset csv without a split; None: a quarter
     split_seed:int|None = None   # Of that draw, which does not depend on `seed`; None: 0
-    size:str = 'paper'           # paper, small or tiny
+    size:str = 'paper'           # large, paper, small or tiny
     checkpoint:str|None = None   # Of the encoder: a file, a folder or a Hub name; None: random weights
     steps:int|None = None        # Updates, Table 7; None: from the epochs
     epochs:int = 94              # Passes over the data, Table 8
@@ -136,6 +136,7 @@ def _paper_recipe(task:str, dataset:str)->dict:
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #b1e713eb
 _SCALE = {
+    'large': {},
     'paper': {},
     'small': dict(epochs=20, evaluations=5, log_every=20),
     'tiny': dict(epochs=10, batch_size=16, lr=1e-3, evaluations=5, precision='no', workers=0, log_every=5,
@@ -161,7 +162,7 @@ def _of_data(dataset:str, size:str)->dict:
 
 def recipe(
     name:str,            # finetune/NAME or linear/NAME: finetune/esc50, linear/spass-park ...
-    size:str='paper',    # paper, small or tiny
+    size:str='paper',    # large, paper, small or tiny
     augment:bool=True,   # False: no roll, noise, SpecAug, mixup, and no drop path in a frozen encoder
     **changes,           # Field values by plain name; None means "keep"
 )->DownstreamConfig:     # The recipe at that size
@@ -175,7 +176,7 @@ def recipe(
     if task == 'linear' and size == 'tiny': values |= _TINY_LINEAR
     if not augment:
         values |= dict(roll=False, noise=False, spec_augment=0.0, mixup=0.0, frozen_eval_mode=True)
-    if size != 'paper' or changes.get('epochs'): values.pop('steps', None)      # epochs decide
+    if size in ('small', 'tiny') or changes.get('epochs'): values.pop('steps', None)      # epochs decide
     if changes.get('single_label') and dataset == 'csv': values |= dict(loss='ce')
     given = {key: value for key, value in changes.items() if value is not None}
     return override(DownstreamConfig(), task=task, dataset=dataset, size=size, **values | given)

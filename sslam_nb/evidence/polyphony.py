@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import parse_json
+from ..core import parse_json
 
 # %% ../../nbs/evidence/01_polyphony.ipynb #0ce92366
 class Ontology(NamedTuple):

@@ -46,7 +46,7 @@ class Switches(NamedTuple):
 
 # %% ../../nbs/reports/04_judging.ipynb #53c0abbd
 def newest_of_size(
-    size:str,            # paper, small or tiny
+    size:str,            # large, paper, small or tiny
     folder:str|Path='runs', # Where runs are
 )->str:                  # Path
     "The newest pre-trained model of a size, Stage 2 before Stage 1 (ours)."

@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 
 import sslam_nb
-from ..config import flatten, parse_json, without_none
-from ..core import atomic_path, git_commit, input_path, project_root
+from ..config import flatten, without_none
+from ..core import atomic_path, git_commit, input_path, parse_json, project_root
 
 # %% ../../nbs/reports/00_results.ipynb #21f040a6
 SCHEMA = 2 # Raised when a field changes its meaning; 2: records are signed
@@ -32,7 +32,7 @@ class RunRecord:
     metrics:dict            # Name -> number, None where nothing was measured, or a dict of the same
     config:dict             # Every hyper-parameter by its plain name
     seed:int = 0            # Of weights, masks, mixing and order
-    size:str = ''           # paper, small or tiny
+    size:str = ''           # large, paper, small or tiny
     data:str = ''           # Name of the data
     data_checksum:str = ''  # Of the clips, as their source computes it
     n_clips:int|None = None # Clips trained on

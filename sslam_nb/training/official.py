@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import sslam
-from ..config import EncoderConfig, PretrainConfig, flatten, override, parse_json
-from ..core import atomic_path, project_path
+from ..config import EncoderConfig, PretrainConfig, flatten, override
+from ..core import atomic_path, parse_json, project_path
 from ..encoder import AudioViT, sincos_pos_embed_2d
 from .classifier import Classifier
 from .hub import SSLAM

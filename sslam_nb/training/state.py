@@ -84,6 +84,8 @@ def owning(
         yield
 
 # %% ../../nbs/training/07_state.ipynb #aeb79ff8
+_HOW = 'workers filterbank log_with compile checkpoint_activations shard'.split() # change speed and not the result
+
 def run_identity(
     cfg:PretrainConfig, # Effective configuration
     source,             # Clips
@@ -91,8 +93,8 @@ def run_identity(
 )->dict:                # JSON values by name
     "What must agree for a run to be continued (ours)."
     values = flatten(cfg) | dict(data_checksum=source.checksum, clips=len(source))
-    values['clips_per_step'] = values.pop('batch_size')*processes
-    for name in ('workers', 'filterbank', 'log_with'): values.pop(name, None)
+    values['clips_per_step'] = values.pop('batch_size')*values.pop('accumulate', 1)*processes
+    for name in _HOW: values.pop(name, None)
     return json.loads(json.dumps(values))                       # tuples become lists, as in the saved copy
 
 # %% ../../nbs/training/07_state.ipynb #f28a1b4f

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..config import EncoderConfig, PretrainConfig, SpectrogramConfig, flatten, override, parse_json
-from ..core import atomic_path, input_path, project_path
+from ..config import EncoderConfig, PretrainConfig, SpectrogramConfig, flatten, override
+from ..core import atomic_path, input_path, parse_json, project_path
 from ..encoder import AudioViT
 from ..sslam import SSLAM
 from .classifier import Classifier
