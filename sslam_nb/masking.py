@@ -55,11 +55,12 @@ def multi_mask(
 # %% ../nbs/04_masking.ipynb #db211dd7
 def visible_index(
     mask:Tensor, # True = hidden (B, M, N), bool; equal counts
+    keep:int|None=None, # K where it is known; None counts it, for which a GPU must finish all it was told
 )->Tensor:       # Positions of the visible patches (B, M, K), int64, ascending
     "Where the visible patches are."
     visible = ~mask
-    keep = int(visible.view(-1, mask.shape[-1])[0].sum())
-    return visible.byte().argsort(dim=-1, descending=True, stable=True)[..., :keep]
+    if keep is None: keep = int(visible.view(-1, mask.shape[-1])[0].sum())
+    return visible.byte().sort(dim=-1, descending=True, stable=True).indices[..., :keep]
 
 # %% ../nbs/04_masking.ipynb #f9bbe782
 def gather_visible(

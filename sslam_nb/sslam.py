@@ -17,8 +17,8 @@ from .decoder import ConvDecoder
 from .encoder import AudioViT
 from .losses import (combine_sources, find_loss, global_loss, local_loss, mixit_loss, srl_target,
                              term_weights, total_loss)
-from .masking import gather_visible, multi_mask, scatter_visible, visible_index
-from .mixing import mixing_region, roll_and_mix
+from .masking import gather_visible, multi_mask, n_visible, scatter_visible, visible_index
+from .mixing import as_columns, as_region, mixing_region, roll_and_mix
 from .spectrogram import LogMel
 from .teacher import EMATeacher, average_top_k
 
@@ -27,7 +27,7 @@ def draw_step(
     cfg:PretrainConfig, # Sizes and switches
     n_clips:int,        # B, actual clips of this batch
     generator:torch.Generator, # CPU generator of this step
-)->tuple[Tensor, Tensor]: # Masks (B, M, N), True = hidden; region (n_time,), True = mixed
+)->tuple[Tensor, Tensor]: # Masks (B, M, N), True = hidden; mixed patch columns (n_mixed,), an index
     "The random part of one update (Sections 3.1 and 3.2.1)."
     mix, m = cfg.mixing, cfg.masking
     mask = multi_mask(n_clips, cfg.mask_copies, cfg.grid, ratio=m.mask_ratio, block=m.mask_block,
@@ -35,7 +35,7 @@ def draw_step(
     mixes = torch.rand((), generator=generator) < mix.mix_share and cfg.halves[1]
     unmixed = mix.unmixed_frames//cfg.encoder.patch_size
     mode = mix.mix_mode if mixes else 'none'
-    return mask, mixing_region(mode, cfg.grid[0], unmixed, mix.require_three_regions, generator)
+    return mask, as_columns(mixing_region(mode, cfg.grid[0], unmixed, mix.require_three_regions, generator))
 
 # %% ../nbs/09_sslam.ipynb #b03d81b4
 def predict_hidden(
@@ -44,12 +44,14 @@ def predict_hidden(
     clips:Tensor,         # (R, T, F)
     masks:Tensor,         # True = hidden (R, M, N)
     generator:torch.Generator|None=None, # For the decoder's noise, on the device
+    keep:int|None=None,   # Visible patches of every copy; None counts them
+    noise:Tensor|None=None, # What stands in hidden places (R*M, N, D); None draws it
 )->tuple[Tensor, Tensor]: # CLS outputs (R, M, D), decoder outputs (R, M, N, D)
     "Student and decoder over masked copies (Section 3.1)."
-    index = visible_index(masks)
+    index = visible_index(masks, keep)
     encoded = student.encode(gather_visible(student.embed(clips), index))
     (R, M, N), D = masks.shape, encoded.tokens.shape[-1]
-    noise = decoder.noise((R*M, N, D), encoded.tokens, generator)
+    if noise is None: noise = decoder.noise((R*M, N, D), encoded.tokens, generator)
     pred = decoder(scatter_visible(encoded.patches, index, noise))
     return encoded.cls.unflatten(0, (R, M)), pred.unflatten(0, (R, M))
 
@@ -68,7 +70,7 @@ def teacher_targets(
     teacher:EMATeacher, # Sees unmasked clips
     log_mel:Tensor,     # Clean clips (B, T, F)
     clips:Tensor,       # What the student is shown: clean clips, mixtures or both (H*B, T, F)
-    region:Tensor,      # True = mixed (n_time,)
+    columns:Tensor,     # Mixed patch columns (n_mixed,), an index
 )->Targets:             # Targets of all losses
     "Layer averages of the teacher (Section 3.1, Table 6; Algorithm 1, step 4)."
     loss, B, ffn = cfg.loss, len(log_mel), teacher(clips).ffn
@@ -77,9 +79,9 @@ def teacher_targets(
     targets = Targets(average_top_k(ffn, loss.local_top_k), torch.cat(pooled))
     if cfg.variant != 'SSLAM': return targets
     own_clip = average_top_k([h[:B] for h in ffn], loss.global_top_k).mean(1)
-    if not region.any():
+    if not len(columns):
         return targets._replace(guest=targets.patch[:B, :0], own_clip=own_clip, guest_clip=own_clip)
-    ffn = [h.roll(1, 0) for h in teacher(log_mel, region).ffn]                 # row i holds clip i - 1
+    ffn = [h.roll(1, 0) for h in teacher(log_mel, columns).ffn]                # row i holds clip i - 1
     return targets._replace(guest=average_top_k(ffn, loss.local_top_k), own_clip=own_clip,
                             guest_clip=average_top_k(ffn, loss.global_top_k).mean(1))
 
@@ -109,19 +111,20 @@ def retention(
     pred:Tensor,         # Decoder outputs (2B, M, N, D)
     targets:Targets,     # From the teacher
     masks:Tensor,        # True = hidden (2B, M, N)
-    region:Tensor,       # True = mixed (n_time,)
+    columns:Tensor,      # Mixed patch columns (n_mixed,), an index
     mixit_head:nn.Module|None=None, # D to K*D, for MixIT
 )->dict[str, Tensor]:    # One or two scalars by name; none without guests
     "Source retention, or MixIT in its place (Eqs. 4 and 6)."
     if targets.guest is None or targets.own_clip is None or targets.guest_clip is None: return {}
     loss, B, M = cfg.loss, len(pred)//2, pred.shape[1]
     own, pred, mask = targets.patch[:B], pred[B:], masks[B:]
-    mixed = region.repeat_interleave(pred.shape[2]//len(region))               # patch columns to patches (N,)
+    height = cfg.grid[1]                                                       # patches of a column
+    mixed = (columns[:, None]*height + torch.arange(height, device=columns.device)).flatten()  # their index
     if mixit_head is not None:
-        guest = own.index_copy(1, mixed.nonzero().flatten(), targets.guest)    # unmixed ones do not count
+        guest = own.index_copy(1, mixed, targets.guest)                        # unmixed ones do not count
         sources = torch.stack([own, guest]).repeat_interleave(M, 1)            # (2, B*M, N, D)
         vectors = mixit_head(pred).unflatten(-1, (loss.mixit_sources, -1)).flatten(0, 1)
-        return {'mixit': mixit_loss(vectors, sources, (mask & mixed).flatten(0, 1))}
+        return {'mixit': mixit_loss(vectors, sources, (mask & as_region(mixed, mask.shape[2])).flatten(0, 1))}
     terms = {'retention': local_loss(pred, srl_target(own, targets.guest, mixed, loss.retention_op), mask)}
     if loss.global_retention:
         target = combine_sources(targets.own_clip, targets.guest_clip, loss.retention_op)
@@ -165,11 +168,13 @@ def collapse_monitor(
     n_clips:int,   # B, clips of the first half
 )->dict[str, Tensor]: # target_std, pred_std, target_var_over_clips
     "Spread of targets and predictions (guards of the official code, and one of ours)."
-    spread = lambda rows: (rows.float().var(0, correction=0) + 1e-6).sqrt().mean()
+    hidden = masks[:, 0, :, None].float()                                      # the first copy tells enough
+    share = hidden/hidden.sum()                                                # of each patch (R, N, 1)
+    def spread(rows):
+        centered = rows.float() - (rows*share).sum((0, 1))
+        return ((centered.square()*share).sum((0, 1)) + 1e-6).sqrt().mean()
     over_clips = target[:n_clips].var(0, correction=0).mean()
-    hidden = masks[:, 0]                                                       # the first copy tells enough
-    return {'target_std': spread(target[hidden]), 'pred_std': spread(pred[:, 0][hidden]),
-            'target_var_over_clips': over_clips}
+    return {'target_std': spread(target), 'pred_std': spread(pred[:, 0]), 'target_var_over_clips': over_clips}
 
 # %% ../nbs/09_sslam.ipynb #bbe2d270
 class SSLAM(nn.Module):
@@ -194,23 +199,47 @@ class SSLAM(nn.Module):
         "What the student is shown, before masking (Algorithm 1, steps 1 and 2)."
         clean, mixed = self.cfg.halves
         if not mixed: return log_mel
-        mixture = roll_and_mix(log_mel, region, self.cfg.mixing.mix_op, wave, self.log_mel)
+        log_mel_of = self.log_mel.unchecked if self.log_mel else None
+        mixture = roll_and_mix(log_mel, region, self.cfg.mixing.mix_op, wave, log_mel_of)
         return torch.cat([log_mel, mixture]) if clean else mixture
+
+    def visible(self,
+        mask:Tensor, # True = hidden (B, M, N)
+    )->int:          # K
+        "Visible patches of a copy by the config; where it costs nothing, it is seen that the mask has as many."
+        keep = n_visible(mask.shape[2], self.cfg.masking.mask_ratio)
+        if mask.device.type == 'cpu' and not torch.compiler.is_compiling():
+            if (odd := set((~mask.numpy()).sum(2).flatten().tolist()) - {keep}):
+                raise ValueError(f"mask: a copy shows {odd.pop()} patches where mask_ratio="
+                                 f"{self.cfg.masking.mask_ratio} of {mask.shape[2]} leaves {keep}")
+        return keep
+
+    def noise(self,
+        n_clips:int, # B
+        generator:torch.Generator, # On the device of the model
+    )->Tensor:       # (H*B*M, N, D)
+        "What `forward` draws where it is given none: a compiled graph takes no generator."
+        rows = sum(self.cfg.halves)*n_clips*self.cfg.mask_copies
+        n_time, n_mel = self.cfg.grid
+        return self.decoder.noise((rows, n_time*n_mel, self.cfg.encoder.width), self.student.norm.weight, generator)
 
     def forward(self,
         log_mel:Tensor,   # Clean clips (B, T, F)
-        mask:Tensor,      # True = hidden (B, M, N)
-        region:Tensor,    # True = mixed (n_time,)
+        mask:Tensor,      # True = hidden (B, M, N), as many in each copy as the config says
+        region:Tensor,    # Mixed patch columns, an index (n_mixed,) or True = mixed (n_time,); a graph wants the index
         wave:Tensor|None=None, # Waveforms (B, n), only for mix_op waveform
-        generator:torch.Generator|None=None, # For the decoder's noise, on the device
+        generator:torch.Generator|None=None, # For the decoder's noise, on the device; a graph takes none
+        noise:Tensor|None=None, # From `noise`, for a graph; None draws it
     )->tuple[Tensor, dict[str, Tensor]]: # Total loss; terms and monitors, detached
         "The loss of one step (Algorithm 1)."
+        keep, columns = self.visible(mask), as_columns(region)
+        region = as_region(columns, log_mel.shape[1]//self.cfg.encoder.patch_size)
         clips = self.clips(log_mel, region, wave)
         masks = mask.repeat(len(clips)//len(log_mel), 1, 1)   # a mixture has its main clip's masks
-        cls, pred = predict_hidden(self.student, self.decoder, clips, masks, generator)
-        targets = teacher_targets(self.cfg, self.teacher, log_mel, clips, region)
+        cls, pred = predict_hidden(self.student, self.decoder, clips, masks, generator, keep, noise)
+        targets = teacher_targets(self.cfg, self.teacher, log_mel, clips, columns)
         terms = local_and_global(self.cfg, cls, pred, targets, masks)
-        terms |= retention(self.cfg, cls, pred, targets, masks, region, self.mixit_head)
+        terms |= retention(self.cfg, cls, pred, targets, masks, columns, self.mixit_head)
         if place := self.cfg.loss.extra_loss:
             terms |= extra_terms(place, Step(log_mel, clips, masks, region, cls, pred, targets))
         total = total_loss(terms, self.weights)

@@ -72,9 +72,10 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def forward(self,
         log_mel:Tensor,     # Unmasked clips (B, T, F)
-        columns:Tensor|None=None,# Patch columns to keep (n_time,), bool; None keeps all
+        columns:Tensor|None=None,# Patch columns to keep, an index or (n_time,), bool; None keeps all
     )->Encoded:             # Tokens and feed-forward outputs of the kept patches
         "Encode unmasked clips, or only their patches inside `columns` (Algorithm 1, step 4)."
         patches = self.encoder.embed(log_mel)
-        if columns is not None: patches = patches[:, columns.repeat_interleave(self.encoder.n_mel_patches)]
+        if columns is not None:
+            patches = patches.unflatten(1, (-1, self.encoder.n_mel_patches))[:, columns].flatten(1, 2)
         return self.encoder.encode(patches)
