@@ -78,9 +78,11 @@ def mixing_region(
 # %% ../nbs/03_mixing.ipynb #47fa2917
 def as_columns(
     region:Tensor, # True where a patch column is mixed (n_columns,), or already an index
+    count:int|None=None, # n_mixed where it is known; None counts
 )->Tensor:         # Numbers of the mixed columns (n_mixed,), int64, ascending
     "A mixed region as an index (ours)."
-    return region.nonzero().flatten() if region.dtype == torch.bool else region
+    if region.dtype != torch.bool: return region
+    return region.nonzero().flatten() if count is None else region.byte().sort(descending=True, stable=True).indices[:count]
 
 def as_region(
     columns:Tensor,  # Numbers of the mixed columns (n_mixed,), int64

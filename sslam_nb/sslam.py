@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['draw_step', 'predict_hidden', 'Targets', 'teacher_targets', 'local_and_global', 'retention', 'Step', 'extra_terms',
-           'collapse_monitor', 'SSLAM']
+           'collapse_monitor', 'known_shapes', 'SSLAM']
 
 # %% ../nbs/09_sslam.ipynb #8dee492f
 from typing import NamedTuple
@@ -27,7 +27,7 @@ def draw_step(
     cfg:PretrainConfig, # Sizes and switches
     n_clips:int,        # B, actual clips of this batch
     generator:torch.Generator, # CPU generator of this step
-)->tuple[Tensor, Tensor]: # Masks (B, M, N), True = hidden; mixed patch columns (n_mixed,), an index
+)->tuple[Tensor, Tensor]: # Masks (B, M, N), True = hidden; region (n_time,), True = mixed
     "The random part of one update (Sections 3.1 and 3.2.1)."
     mix, m = cfg.mixing, cfg.masking
     mask = multi_mask(n_clips, cfg.mask_copies, cfg.grid, ratio=m.mask_ratio, block=m.mask_block,
@@ -35,7 +35,7 @@ def draw_step(
     mixes = torch.rand((), generator=generator) < mix.mix_share and cfg.halves[1]
     unmixed = mix.unmixed_frames//cfg.encoder.patch_size
     mode = mix.mix_mode if mixes else 'none'
-    return mask, as_columns(mixing_region(mode, cfg.grid[0], unmixed, mix.require_three_regions, generator))
+    return mask, mixing_region(mode, cfg.grid[0], unmixed, mix.require_three_regions, generator)
 
 # %% ../nbs/09_sslam.ipynb #b03d81b4
 def predict_hidden(
@@ -70,9 +70,10 @@ def teacher_targets(
     teacher:EMATeacher, # Sees unmasked clips
     log_mel:Tensor,     # Clean clips (B, T, F)
     clips:Tensor,       # What the student is shown: clean clips, mixtures or both (H*B, T, F)
-    columns:Tensor,     # Mixed patch columns (n_mixed,), an index
+    region:Tensor,      # Mixed patch columns, (n_time,) True = mixed or an index (n_mixed,)
 )->Targets:             # Targets of all losses
     "Layer averages of the teacher (Section 3.1, Table 6; Algorithm 1, step 4)."
+    columns = as_columns(region)
     loss, B, ffn = cfg.loss, len(log_mel), teacher(clips).ffn
     top_k = [k for k, present in zip((loss.global_top_k_unmixed, loss.global_top_k), cfg.halves) if present]
     pooled = [average_top_k([h[i*B:(i + 1)*B] for h in ffn], k).mean(1) for i, k in enumerate(top_k)]
@@ -111,14 +112,14 @@ def retention(
     pred:Tensor,         # Decoder outputs (2B, M, N, D)
     targets:Targets,     # From the teacher
     masks:Tensor,        # True = hidden (2B, M, N)
-    columns:Tensor,      # Mixed patch columns (n_mixed,), an index
+    region:Tensor,       # Mixed patch columns, (n_time,) True = mixed or an index (n_mixed,)
     mixit_head:nn.Module|None=None, # D to K*D, for MixIT
 )->dict[str, Tensor]:    # One or two scalars by name; none without guests
     "Source retention, or MixIT in its place (Eqs. 4 and 6)."
     if targets.guest is None or targets.own_clip is None or targets.guest_clip is None: return {}
     loss, B, M = cfg.loss, len(pred)//2, pred.shape[1]
     own, pred, mask = targets.patch[:B], pred[B:], masks[B:]
-    height = cfg.grid[1]                                                       # patches of a column
+    columns, height = as_columns(region), cfg.grid[1]                          # patches of a column
     mixed = (columns[:, None]*height + torch.arange(height, device=columns.device)).flatten()  # their index
     if mixit_head is not None:
         guest = own.index_copy(1, mixed, targets.guest)                        # unmixed ones do not count
@@ -176,6 +177,25 @@ def collapse_monitor(
     over_clips = target[:n_clips].var(0, correction=0).mean()
     return {'target_std': spread(target), 'pred_std': spread(pred[:, 0]), 'target_var_over_clips': over_clips}
 
+# %% ../nbs/09_sslam.ipynb #21983456
+def known_shapes(
+    cfg:PretrainConfig, # Sizes and switches
+    log_mel:Tensor,     # Clean clips (B, T, F)
+    mask:Tensor,        # True = hidden (B, M, N)
+    region:Tensor,      # Mixed patch columns, (n_time,) True = mixed or an index (n_mixed,)
+)->tuple[Tensor, int, Tensor]: # The clips, visible patches K of a copy, mixed columns as an index
+    "What is counted beforehand, compared with what is given (ours)."
+    keep, mix, n = n_visible(mask.shape[2], cfg.masking.mask_ratio), cfg.mixing, len(region)
+    if region.dtype != torch.bool: return log_mel, keep, region
+    if torch.compiler.is_compiling():
+        unmixed = dict(none=n, full=0, partial=2*(mix.unmixed_frames//cfg.encoder.patch_size))[mix.mix_mode]
+        columns = as_columns(region, n - unmixed if cfg.halves[1] else 0)
+        return torch.where(region.sum() == len(columns), log_mel, torch.nan), keep, columns
+    if odd := set((~mask).sum(2).flatten().tolist()) - {keep}:
+        raise ValueError(f"mask: a copy shows {odd.pop()} of {mask.shape[2]} patches where mask_ratio={cfg.masking.mask_ratio} "
+                         f"leaves {keep}")
+    return log_mel, keep, as_columns(region)
+
 # %% ../nbs/09_sslam.ipynb #bbe2d270
 class SSLAM(nn.Module):
     "Student, decoder, EMA teacher and the training objective (Algorithm 1)."
@@ -203,17 +223,6 @@ class SSLAM(nn.Module):
         mixture = roll_and_mix(log_mel, region, self.cfg.mixing.mix_op, wave, log_mel_of)
         return torch.cat([log_mel, mixture]) if clean else mixture
 
-    def visible(self,
-        mask:Tensor, # True = hidden (B, M, N)
-    )->int:          # K
-        "Visible patches of a copy by the config; where it costs nothing, it is seen that the mask has as many."
-        keep = n_visible(mask.shape[2], self.cfg.masking.mask_ratio)
-        if mask.device.type == 'cpu' and not torch.compiler.is_compiling():
-            if (odd := set((~mask.numpy()).sum(2).flatten().tolist()) - {keep}):
-                raise ValueError(f"mask: a copy shows {odd.pop()} patches where mask_ratio="
-                                 f"{self.cfg.masking.mask_ratio} of {mask.shape[2]} leaves {keep}")
-        return keep
-
     def noise(self,
         n_clips:int, # B
         generator:torch.Generator, # On the device of the model
@@ -226,13 +235,13 @@ class SSLAM(nn.Module):
     def forward(self,
         log_mel:Tensor,   # Clean clips (B, T, F)
         mask:Tensor,      # True = hidden (B, M, N), as many in each copy as the config says
-        region:Tensor,    # Mixed patch columns, an index (n_mixed,) or True = mixed (n_time,); a graph wants the index
+        region:Tensor,    # Mixed patch columns, (n_time,) True = mixed or an index (n_mixed,)
         wave:Tensor|None=None, # Waveforms (B, n), only for mix_op waveform
         generator:torch.Generator|None=None, # For the decoder's noise, on the device; a graph takes none
         noise:Tensor|None=None, # From `noise`, for a graph; None draws it
     )->tuple[Tensor, dict[str, Tensor]]: # Total loss; terms and monitors, detached
         "The loss of one step (Algorithm 1)."
-        keep, columns = self.visible(mask), as_columns(region)
+        log_mel, keep, columns = known_shapes(self.cfg, log_mel, mask, region)
         region = as_region(columns, log_mel.shape[1]//self.cfg.encoder.patch_size)
         clips = self.clips(log_mel, region, wave)
         masks = mask.repeat(len(clips)//len(log_mel), 1, 1)   # a mixture has its main clip's masks
