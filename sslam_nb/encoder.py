@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .config import EncoderConfig
 from .masking import gather_visible, visible_index
@@ -148,11 +149,10 @@ class AudioViT(nn.Module):
         n_mels:int=128,                    # F
     ):
         super().__init__()
-        self.cfg, self.n_mel_patches = cfg, n_mels//cfg.patch_size
+        self.cfg, self.n_mel_patches, self.checkpoint_activations = cfg, n_mels//cfg.patch_size, False
         self.patch_embed = PatchEmbed(cfg.width, cfg.patch_size)
         self.cls_token = nn.Parameter(torch.randn(1, 1, cfg.width))      # standard deviation 1; official code
-        table = sincos_pos_embed_2d(cfg.width, cfg.max_time_patches, self.n_mel_patches)
-        self.register_buffer('pos_embed', table[None])
+        self.register_buffer('pos_embed', sincos_pos_embed_2d(cfg.width, cfg.max_time_patches, self.n_mel_patches)[None])
         self.norm = nn.LayerNorm(cfg.width, eps=1e-6)
         rates = [cfg.drop_path*i/max(1, cfg.depth - 1) for i in range(cfg.depth)]
         self.blocks = nn.ModuleList(Block(cfg.width, cfg.n_heads, cfg.mlp_ratio, rate) for rate in rates)
@@ -173,8 +173,9 @@ class AudioViT(nn.Module):
     )->Encoded:            # Tokens (B, 1 + K, D) and feed-forward outputs
         "Prepend CLS, normalise, run the blocks."
         x, ffn = self.norm(torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)), []
+        again = self.checkpoint_activations and torch.is_grad_enabled()
         for block in self.blocks[:n_blocks]:
-            x, h = block(x)
+            x, h = checkpoint(block, x, use_reentrant=False) if again else block(x)
             ffn.append(h[:, 1:])
         return Encoded(x, ffn)
 

@@ -82,7 +82,8 @@ def as_columns(
 )->Tensor:         # Numbers of the mixed columns (n_mixed,), int64, ascending
     "A mixed region as an index (ours)."
     if region.dtype != torch.bool: return region
-    return region.nonzero().flatten() if count is None else region.byte().sort(descending=True, stable=True).indices[:count]
+    if count is None: return region.nonzero().flatten()
+    return region.byte().sort(descending=True, stable=True).indices[:count]
 
 def as_region(
     columns:Tensor,  # Numbers of the mixed columns (n_mixed,), int64

@@ -221,7 +221,7 @@ def train_stage1(
     recipe, layers = preset('stage1', cfg.size, cfg.data), cfg.encoder.depth
     shared |= {name: getattr(cfg, name) for name in ('batch_size', 'seed', 'precision', 'workers', 'max_bad',
                                                   'log_every', 'log_with', 'save_every')}
-    shared |= flatten(cfg.masking) | flatten(cfg.mixing)
+    shared |= flatten(cfg.masking) | flatten(cfg.mixing) | flatten(cfg.compute)
     for name in ('local_top_k', 'global_top_k', 'global_top_k_unmixed'):
         shared[name] = min(getattr(recipe.loss, name), layers)
     recipe = override(recipe, **shared, max_steps=2000)
