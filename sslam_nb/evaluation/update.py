@@ -72,7 +72,7 @@ def share_weight(
     loss:str='bce',          # bce or ce
 )->Tensor:                   # Scalar
     "What the loss of a share counts, so that the mean over processes is the loss of the batch (ours)."
-    mass = target.sum() if loss == 'bce' else target.new_tensor(len(target))
+    mass = target.sum() if loss == 'bce' else target.new_full((), len(target))
     whole = accelerator.reduce(mass, 'sum').clamp(min=1)
     return accelerator.num_processes*mass.clamp(min=1)/whole
 
@@ -148,8 +148,10 @@ def look(
     values = torch.stack([row['loss'] for row in window]).tolist()
     rows = [row | dict(loss=value) for row, value in zip(window, values)]
     if accelerator.num_processes > 1: rows = gather_object(rows)
-    for row in sorted(rows, key=lambda row: row['step']):
-        if not math.isfinite(row['loss']):
-            raise FloatingPointError(f"the loss is {row['loss']} at step {row['step']} on the clips "
-                                     f"{', '.join(row['clips'])} ...; try a lower lr or precision=no")
+    if bad := [row for row in rows if not math.isfinite(row['loss'])]:
+        step = min(row['step'] for row in bad)
+        first = [row for row in bad if row['step'] == step]                    # of every process that has it
+        clips = ', '.join(name for row in first for name in row['clips'])
+        raise FloatingPointError(f"the loss is {first[0]['loss']} at step {step} on the clips {clips} ...; "
+                                 "try a lower lr or precision=no")
     return pd.DataFrame(rows)[['loss', 'lr']].mean().to_dict()
