@@ -5,7 +5,6 @@ from functools import cache
 import pandas as pd
 import pytest
 import torch
-from accelerate import Accelerator
 
 from sslam_nb.config import preset
 from sslam_nb.core import project_root
@@ -69,10 +68,6 @@ def test_every_cell(stem):
             if not all(equal(value, theirs) for value in values): wrong[row, column, task] = sorted(set(values))
     assert compared == set(cells.index)
     assert wrong == {key: values for key, (values, _) in DIFFERS.items() if key[:2] in cells.index}
-
-def test_one_device(monkeypatch):
-    monkeypatch.setattr(Accelerator, "num_processes", 2)
-    with pytest.raises(ValueError, match="labels are learnt on one device"): before_training(recipe("finetune/as20k"))
 
 def test_a_schedule_that_is_no_cosine_is_told(monkeypatch):
     monkeypatch.setattr("sslam_nb.evidence.settings.cosine_warmup", lambda step, total, warmup, peak, low: peak*(1 - step/total))

@@ -78,5 +78,5 @@ def augment(
     if cfg.roll: batch = batch | dict(wave=roll_and_gain(batch['wave'], batch['length'], rng))
     log_mel, _ = on_device(batch, spectrogram, device)
     if cfg.noise: log_mel = add_noise(log_mel, rng)
-    log_mel, target = mixup(log_mel, batch['target'].to(device), cfg.mixup, cfg.mixup_share, rng)
+    log_mel, target = mixup(log_mel, batch['target'].to(device, non_blocking=True), cfg.mixup, cfg.mixup_share, rng)
     return spec_augment(log_mel, cfg.spec_augment), target

@@ -7,12 +7,15 @@ __all__ = ['evaluate', 'Task', 'check_task', 'task_loaders', 'Trained', 'finishe
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #d6587683
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from ..config import flatten
@@ -20,15 +23,15 @@ from ..core import atomic_path, evaluating, fits_in_memory, git_commit, progress
 from ..data.loading import make_loader, naming_workers
 from ..data.sources import LogMelDataset
 from ..encoder import AudioViT
-from .frozen import cached_features
+from .frozen import SplitOrder, cached_features, gathered, place
 from .metrics import Scored, summary
 from .recipes import DownstreamConfig, cacheable, run_length
 from .start import read_scores, write_scores
-from .update import WeightedOrder, label_weights, layer_groups, learn
+from .update import Learner, WeightedOrder, label_weights, layer_groups, learn, look
 from ..spectrogram import LogMel
 from ..training.checkpoints import load_classifier
 from ..training.classifier import Classifier, pool_tokens
-from ..training.pretrain import make_accelerator, note_bad
+from ..training.pretrain import agreed, make_accelerator, note_bad
 from ..training.state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state,
                                      open_folder, owning, run_identity, save_state, stop_requests)
 from ..training.tracking import tracker_names, tracking
@@ -39,18 +42,20 @@ def evaluate(
     model:Classifier,   # In any mode, with `classes`
     loader:DataLoader,  # Of log-mels or of features, in the order of the clips
     bad:list|None=None, # Receives 'file: reason' of unreadable clips
-)->Scored:              # Scores before the sigmoid or softmax
+    accelerator:Accelerator|None=None, # Where the loader has a share (`SplitOrder`); None: it has all
+)->Scored:              # Scores before the sigmoid or softmax, of all clips on every process
     "Score every clip of a split (Section 4.4)."
-    scored, device = Scored(model.classes), model.head.weight.device
+    scored, device, found = Scored(model.classes), model.head.weight.device, []
     with evaluating(model):
         for batch in loader:
-            if 'vector' in batch: vector = batch['vector'].to(device)
-            else: vector = pool_tokens(model.encoder(batch['log_mel'].to(device)), model.pool)
+            if 'vector' in batch: vector = batch['vector'].to(device, non_blocking=True)
+            else: vector = pool_tokens(model.encoder(batch['log_mel'].to(device, non_blocking=True)), model.pool)
             logits = model.score(vector)      # a prepared model's forward would round scores to bf16
-            good = [i for i, line in enumerate(batch['bad']) if not line]
-            if bad is not None: bad += [line for line in batch['bad'] if line]
-            names = [batch['clip_id'][i] for i in good]
-            if good: scored.add(logits.float().cpu()[good], batch['target'][good], names)
+            found.append((logits.float(), *(batch[name] for name in ('target', 'clip_id', 'bad'))))
+    for logits, target, names, lines in gathered([(logits.cpu(), *rest) for logits, *rest in found], accelerator):
+        good = [i for i, line in enumerate(lines) if not line]
+        if bad is not None: bad += [line for line in lines if line]
+        if good: scored.add(logits[good], target[good], [names[i] for i in good])
     return scored
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #ddc391c0
@@ -104,24 +109,32 @@ def task_loaders(
     task:Task,                # The clips
     model:Classifier,         # For features of a frozen encoder
     quiet:bool=False,         # No progress bar
-)->dict[str, DataLoader]:     # train, test, and valid if there is one
+    accelerator:Accelerator|None=None, # Knows the processes; None: one
+)->dict[str, DataLoader]:     # train, test, and valid if there is one: the share of this process
     "Loaders of log-mels, waveforms or stored features (ours)."
     parts = {name: source for name, source in task._asdict().items() if source is not None}
     size = 4*160*cfg.spectrogram.target_frames
     def data(name, source):
         if cacheable(cfg):
             return cached_features(model.encoder, source, cfg.spectrogram, pool=cfg.pool, workers=cfg.workers,
-                                   quiet=quiet)
+                                   quiet=quiet, accelerator=accelerator)
         give = ('wave',) if name == 'train' and cfg.augment.roll else ('log_mel',)
         cache = cfg.workers == 0 and fits_in_memory(size*len(source))
         return LogMelDataset(source, LogMel(cfg.spectrogram), give, cache)
     sets = {name: data(name, source) for name, source in parts.items()}
     workers = 0 if cacheable(cfg) else cfg.workers
-    loaders = {name: make_loader(sets[name], 64, workers, shuffle=False) for name in parts if name != 'train'}
-    order = None
+    process, processes = place(accelerator)
+    if cfg.batch_size < processes:
+        raise ValueError(f"batch_size={cfg.batch_size}, the clips of an update, are too few for {processes} processes; "
+                         "start fewer")
+    loaders = {name: make_loader(sets[name], 64, workers, order=SplitOrder(len(sets[name]), 64, accelerator))
+               for name in parts if name != 'train'}
+    share, order = Fraction(cfg.batch_size, processes), None
     if cfg.weighted_clips:
-        order = WeightedOrder(label_weights(task.train.table), cfg.weighted_clips, cfg.batch_size, cfg.seed)
-    return dict(train=make_loader(sets['train'], cfg.batch_size, workers, cfg.seed, order=order)) | loaders
+        weights = label_weights(task.train.table)
+        order = WeightedOrder(weights, cfg.weighted_clips, share, cfg.seed, process, processes)
+    return dict(train=make_loader(sets['train'], share, workers, cfg.seed, process=process, processes=processes,
+                                  order=order)) | loaders
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #1d320d17
 class Trained(NamedTuple):
@@ -157,22 +170,21 @@ def _prepare(cfg, encoder, task, accelerator):
     torch.manual_seed(cfg.seed)
     classes = task.train.classes
     activation = dict(bce='sigmoid', ce='softmax')[cfg.loss]
-    model = Classifier(encoder, len(classes), cfg.pool, classes, cfg.spectrogram, activation).to(accelerator.device)
+    model = Learner(encoder, len(classes), cfg.pool, classes, cfg.spectrogram, activation).to(accelerator.device)
     model.encoder.requires_grad_(cfg.task == 'finetune')
     optimizer = torch.optim.AdamW(layer_groups(model, cfg), lr=cfg.lr, betas=cfg.betas, fused=True)
     return accelerator.prepare(model, optimizer)
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #4ff6353f
-def _evaluate_all(cfg, model, loaders, state, folder, provenance):
+def _evaluate_all(cfg, model, loaders, state, folder, provenance, accelerator):
     "Evaluate on test and valid; keep model and scores if this is the evaluation that counts."
-    check_finite(model, state['step'])
     scored, bad = {}, []
     for name in ('test', 'valid'):
-        if name in loaders: scored[name] = evaluate(model, loaders[name], bad)
+        if name in loaders: scored[name] = evaluate(model, loaders[name], bad, accelerator)
     note_bad(state['bad'], bad, cfg.max_bad)
     values = {name: summary(split, cfg.metric, draws=0)[cfg.metric] for name, split in scored.items()}
     state['evaluations'].append(dict(step=state['step']) | values)
-    if not _counts(state['evaluations'], cfg.report): return
+    if not (_counts(state['evaluations'], cfg.report) and accelerator.is_main_process): return
     provenance = dict(step=state['step'], commit=git_commit()) | provenance
     save_classifier(model, folder/'classifier.safetensors', **provenance)
     write_scores(folder, scored['test'])
@@ -190,49 +202,69 @@ def finished_task(
     history, found = (pd.read_csv(folder/f'{name}.csv') for name in ('metrics', 'evaluations'))
     return Trained(read_scores(folder, model.classes), model, history, found, folder, [], device, 0.0)
 
-def _close(state, folder, classes, device, seconds)->Trained:
+def _close(state, folder, classes, accelerator, seconds)->Trained:
     "Write the tables, drop the resumable state."
     history, found = pd.DataFrame(state['history']), pd.DataFrame(state['evaluations'])
-    for name, table in dict(metrics=history, evaluations=found).items():
-        with atomic_path(folder/f'{name}.csv') as beside: table.to_csv(beside, index=False)
-    drop_states(folder)
-    for line in state['bad']: print('skipped', line)
-    model = load_classifier(folder/'classifier.safetensors')
-    return Trained(read_scores(folder, classes), model, history, found, folder, state['bad'], device, seconds)
+    if accelerator.is_main_process:
+        for name, table in dict(metrics=history, evaluations=found).items():
+            with atomic_path(folder/f'{name}.csv') as beside: table.to_csv(beside, index=False)
+        drop_states(folder)
+        for line in state['bad']: print('skipped', line)
+    accelerator.wait_for_everyone()
+    model, scored = load_classifier(folder/'classifier.safetensors'), read_scores(folder, classes)
+    return Trained(scored, model, history, found, folder, state['bad'], str(accelerator.device), seconds)
+
+# %% ../../nbs/evaluation/06_finetune.ipynb #d709b7ce
+def _agree(cfg, accelerator, state, came, late, bad=())->list[int]:
+    "The signal to stop and the time to save, as all processes see them; unreadable files of all are noted."
+    *told, odd = agreed(accelerator, came[0] if came else 0, late, any(bad))
+    if odd: note_bad(state['bad'], gather_object(bad) if accelerator.num_processes > 1 else bad, cfg.max_bad)
+    return told
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #d4cb59ac
 def _train(cfg:DownstreamConfig, encoder:AudioViT, task:Task, folder:Path, accelerator, identity:dict, provenance:dict,
            quiet:bool, came:list)->Trained:
     "Train in a folder that is ours."
     begin = saved = logged = time.perf_counter()
-    model, optimizer = _prepare(cfg, encoder, task, accelerator)
-    loaders = task_loaders(cfg, task, model, quiet)
+    prepared, optimizer = _prepare(cfg, encoder, task, accelerator)
+    model, main = accelerator.unwrap_model(prepared), accelerator.is_main_process
+    loaders = task_loaders(cfg, task, model, quiet, accelerator)
     length = run_length(cfg, cfg.weighted_clips or len(task.train))
-    state = dict(evaluations=[]) | load_state(accelerator, folder, identity)
+    state, now = dict(evaluations=[]) | load_state(accelerator, folder, identity), accelerator.num_processes
+    if (before := state.setdefault('processes', now)) != now:
+        accelerator.print(f'saved by {before} processes, going on with {now}: the clips of each update are the same, '
+                          'their augmentations are drawn anew')
+    state['processes'] = now
     marks, window = {round(length[0]*(k + 1)/cfg.evaluations) for k in range(cfg.evaluations)}, []
-    with (tracking(cfg.log_with, folder, flatten(cfg), state['step'], quiet=quiet) as track,
-          progress(length[0], state['step'], cfg.task, disable=quiet) as bar):
+    def told(bad=()):
+        late = time.perf_counter() - saved > 60*cfg.save_minutes
+        return _agree(cfg, accelerator, state, came, late, bad)
+    with (tracking(cfg.log_with, folder, flatten(cfg), state['step'], main, quiet) as track,
+          progress(length[0], state['step'], cfg.task, disable=quiet or not main) as bar):
         for batch in _epochs(loaders['train'], state['step'], length[0]):
-            model.train()
+            prepared.train()
             if cfg.frozen_eval_mode and cfg.task == 'linear': model.encoder.eval()
-            note_bad(state['bad'], batch['bad'], cfg.max_bad)
-            window.append(learn(accelerator, model, optimizer, batch, cfg, state['step'], length))
+            window.append(learn(accelerator, prepared, optimizer, batch, cfg, state['step'], length))
             state['step'] = step = state['step'] + 1
             bar.update()
-            if step % cfg.log_every == 0 or step == length[0]:
+            stop, due = told(batch['bad'])
+            keep = step % cfg.save_every == 0 or due or stop
+            if step % cfg.log_every == 0 or step == length[0] or step in marks or keep:
+                means = look(accelerator, window)
                 check_finite(model, step)           # the scores of NaN weights are 0, so the loss is finite
-                state['history'].append(row := dict(step=step) | pd.DataFrame(window).mean().to_dict())
+            if step % cfg.log_every == 0 or step == length[0]:
+                state['history'].append(row := dict(step=step) | means)
                 speed, logged = len(window)*cfg.batch_size/(time.perf_counter() - logged), time.perf_counter()
                 track.log(row | dict(clips_per_s=speed), step); window = []
             if step in marks:
-                _evaluate_all(cfg, model, loaders, state, folder, provenance)
+                _evaluate_all(cfg, model, loaders, state, folder, provenance, accelerator)
                 track.log({f'{split}_{cfg.metric}': found for split, found in state['evaluations'][-1].items()
                            if split != 'step'}, step)
-            due = time.perf_counter() - saved > 60*cfg.save_minutes
-            if (step % cfg.save_every == 0 or due or came) and step < length[0]:
+                stop, due = told()
+            if (keep or due or stop) and step < length[0]:
                 save_state(accelerator, folder, identity, state); saved = time.perf_counter()
-                if came: raise Stopped(came[0], step, length[0])
-    return _close(state, folder, task.train.classes, str(accelerator.device), time.perf_counter() - begin)
+                if stop: raise Stopped(stop, step, length[0])
+    return _close(state, folder, task.train.classes, accelerator, time.perf_counter() - begin)
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #1d5abbf8
 def train_classifier(
@@ -252,13 +284,12 @@ def train_classifier(
     folder = project_path(folder)
     accelerator, identity = make_accelerator(cfg, device), run_identity(cfg, task.train, 1)
     identity |= dict(test_checksum=task.test.checksum, encoder=weights_hash(encoder))
-    if accelerator.num_processes > 1: raise ValueError("labels are learnt on one device; start one process")
     provenance['identity'] = identity
     open_folder(folder, resume=True)                     # can it be written to?
-    with owning(folder), stop_requests() as came:
+    with owning(folder, accelerator.is_main_process), stop_requests() as came:
         open_folder(folder, resume, overwrite)
         if resume and not latest_state(folder) and (folder/'evaluations.csv').is_file():
             return finished_task(folder, identity, str(accelerator.device))
-        if overwrite and not resume: drop_states(folder)
+        if overwrite and not resume and accelerator.is_main_process: drop_states(folder)
         with naming_workers(cfg.workers):
             return _train(cfg, encoder, task, folder, accelerator, identity, provenance, quiet, came)

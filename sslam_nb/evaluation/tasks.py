@@ -17,17 +17,17 @@ from ..config import SpectrogramConfig, override
 from ..core import pick_device, project_path
 from ..data.access import open_sources
 from ..data.composer import DEGREES
-from ..data.loading import make_loader, stats
+from ..data.loading import make_loader, naming_workers, stats
 from ..data.registry import find_dataset
 from ..data.soundscapes import SoundscapeDataset
 from ..data.sources import LogMelDataset, Part
 from .finetune import Task, Trained, check_task, evaluate, train_classifier
-from .frozen import Features, cached_features, compute_features, probe_scores
+from .frozen import Features, SplitOrder, cached_features, compute_features, probe_scores
 from .metrics import Scored, by_class, by_polyphony, summary
 from .recipes import DownstreamConfig
 from .start import Start, write_scores
 from ..spectrogram import LogMel
-from ..training.pretrain import note_bad
+from ..training.pretrain import make_accelerator, note_bad
 from ..training.state import open_folder
 
 # %% ../../nbs/evaluation/07_tasks.ipynb #228e6c0a
@@ -118,15 +118,17 @@ def score_only(
     if model.classes is None:
         print(f'{start.origin} does not name its classes: they are taken in the order of {task.test.name}: '
               f'{", ".join(classes[:5])} ...')
-    model.classes = classes
+    model.classes, accelerator = classes, make_accelerator(override(cfg, precision='no'), device)
+    device = accelerator.device if accelerator.num_processes > 1 else pick_device(device)
     clips = LogMelDataset(task.test, LogMel(cfg.spectrogram))
-    loader = make_loader(clips, cfg.batch_size, cfg.workers, shuffle=False)
+    order = SplitOrder(len(clips), cfg.batch_size, accelerator)
+    loader = make_loader(clips, cfg.batch_size, cfg.workers, order=order)
     open_folder(folder, False, overwrite)
-    scored = evaluate(model.to(pick_device(device)), loader, bad)
-    write_scores(folder, scored)
+    with naming_workers(cfg.workers): scored = evaluate(model.to(device), loader, bad, accelerator)
+    if accelerator.is_main_process: write_scores(folder, scored)
     note_bad(skipped := [], bad, cfg.max_bad)
     none, seconds = pd.DataFrame(), time.perf_counter() - begin
-    return Trained(scored, model.cpu(), none, none, folder, skipped, str(pick_device(device)), seconds)
+    return Trained(scored, model.cpu(), none, none, folder, skipped, str(device), seconds)
 
 # %% ../../nbs/evaluation/07_tasks.ipynb #f824dd9a
 def run_task(
