@@ -23,7 +23,7 @@ from sslam_nb.evaluation.frozen import cached_features
 from sslam_nb.data.loading import make_loader
 from sslam_nb.evaluation.metrics import Scored, confidence_interval, mean_average_precision
 from sslam_nb.evaluation.update import Learner, layer_groups, learn
-from sslam_nb.training.pretrain import make_accelerator
+from sslam_nb.training.update import make_accelerator
 from sslam_nb.reports.results import hardware
 from sslam_nb.data.soundscapes import SoundscapeDataset
 from sslam_nb.spectrogram import LogMel

@@ -152,7 +152,8 @@ class AudioViT(nn.Module):
         self.cfg, self.n_mel_patches, self.checkpoint_activations = cfg, n_mels//cfg.patch_size, False
         self.patch_embed = PatchEmbed(cfg.width, cfg.patch_size)
         self.cls_token = nn.Parameter(torch.randn(1, 1, cfg.width))      # standard deviation 1; official code
-        self.register_buffer('pos_embed', sincos_pos_embed_2d(cfg.width, cfg.max_time_patches, self.n_mel_patches)[None])
+        table = sincos_pos_embed_2d(cfg.width, cfg.max_time_patches, self.n_mel_patches)[None]
+        self.register_buffer('pos_embed', table)
         self.norm = nn.LayerNorm(cfg.width, eps=1e-6)
         rates = [cfg.drop_path*i/max(1, cfg.depth - 1) for i in range(cfg.depth)]
         self.blocks = nn.ModuleList(Block(cfg.width, cfg.n_heads, cfg.mlp_ratio, rate) for rate in rates)
@@ -173,9 +174,8 @@ class AudioViT(nn.Module):
     )->Encoded:            # Tokens (B, 1 + K, D) and feed-forward outputs
         "Prepend CLS, normalise, run the blocks."
         x, ffn = self.norm(torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)), []
-        again = self.checkpoint_activations and torch.is_grad_enabled()
         for block in self.blocks[:n_blocks]:
-            x, h = checkpoint(block, x, use_reentrant=False) if again else block(x)
+            x, h = checkpoint(block, x, use_reentrant=False) if self.checkpoint_activations else block(x)
             ffn.append(h[:, 1:])
         return Encoded(x, ffn)
 

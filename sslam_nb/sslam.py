@@ -7,6 +7,7 @@ __all__ = ['draw_step', 'draw_noise', 'predict_hidden', 'Targets', 'teacher_targ
            'extra_terms', 'collapse_monitor', 'known_shapes', 'SSLAM']
 
 # %% ../nbs/09_sslam.ipynb #8dee492f
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -197,7 +198,8 @@ def known_shapes(
 )->tuple[Tensor, int, Tensor, Tensor]: # The clips, visible patches K of a copy, mixed columns by index, as (n_time,)
     "What is counted beforehand, compared with what is given (ours)."
     keep, mix, n = n_visible(mask.shape[2], cfg.masking.mask_ratio), cfg.mixing, len(region)
-    if region.dtype != torch.bool: return log_mel, keep, region, as_region(region, log_mel.shape[1]//cfg.encoder.patch_size)
+    if region.dtype != torch.bool:
+        return log_mel, keep, region, as_region(region, log_mel.shape[1]//cfg.encoder.patch_size)
     if torch.compiler.is_compiling():
         unmixed = dict(none=n, full=0, partial=2*(mix.unmixed_frames//cfg.encoder.patch_size))[mix.mix_mode]
         columns = as_columns(region, n - unmixed if cfg.halves[1] else 0)
@@ -227,11 +229,10 @@ class SSLAM(nn.Module):
         wave:Tensor|None=None, # Waveforms (B, n), only for mix_op waveform
     )->Tensor:            # Clean clips, mixtures, or both in this order (H*B, T, F)
         "What the student is shown, before masking (Algorithm 1, steps 1 and 2)."
-        clean, mixed = self.cfg.halves
-        if not mixed: return log_mel
-        log_mel_of = lambda wave: unchecked_log_mel(wave, None, self.cfg.spectrogram)
-        mixture = roll_and_mix(log_mel, region, self.cfg.mixing.mix_op, wave, log_mel_of)
-        return torch.cat([log_mel, mixture]) if clean else mixture
+        cfg, (clean, mixes) = self.cfg, self.cfg.halves
+        if not mixes: return log_mel
+        mixed = roll_and_mix(log_mel, region, cfg.mixing.mix_op, wave, partial(unchecked_log_mel, cfg=cfg.spectrogram))
+        return torch.cat([log_mel, mixed]) if clean else mixed
 
     def forward(self,
         log_mel:Tensor,   # Clean clips (B, T, F)
@@ -251,6 +252,6 @@ class SSLAM(nn.Module):
         terms |= retention(self.cfg, cls, pred, targets, masks, columns, self.mixit_head)
         if place := self.cfg.loss.extra_loss:
             terms |= extra_terms(place, Step(log_mel, clips, masks, region, cls, pred, targets))
-        monitors = collapse_monitor(pred, targets.patch, masks, len(log_mel))
-        logged = {'loss': total_loss(terms, self.weights)} | terms | monitors
-        return logged['loss'], {name: value.detach() for name, value in logged.items()}
+        total = total_loss(terms, self.weights)
+        logged = {'loss': total} | terms | collapse_monitor(pred, targets.patch, masks, len(log_mel))
+        return total, {name: value.detach() for name, value in logged.items()}

@@ -12,7 +12,7 @@ from sslam_nb.data.registry import DATASETS
 from sslam_nb.evaluation.recipes import recipe, run_length
 from sslam_nb.evaluation.update import learn
 from sslam_nb.evidence.settings import before_training, schedule, settings
-from sslam_nb.training.pretrain import make_accelerator
+from sslam_nb.training.update import make_accelerator
 
 EPOCH = 40_262                                      # updates of a pre-training epoch on 4 GPUs: 1 932 576 clips (AS-2M and AS-20K) / 48
 STAGES = {f"Pre-Training AS-2M Stage {n}": f"stage{n}" for n in (1, 2)}

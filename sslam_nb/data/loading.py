@@ -150,7 +150,7 @@ def on_device(
     "Move a batch to the device; compute its log-mels there if the loader did not (ours)."
     wave = to_device(batch['wave'], device) if 'wave' in batch else None
     if 'log_mel' in batch: return to_device(batch['log_mel'], device), wave
-    return unchecked_log_mel(wave, to_device(batch['length'], device), spectrogram), wave
+    return unchecked_log_mel(wave, spectrogram, to_device(batch['length'], device)), wave
 
 # %% ../../nbs/data/11_loading.ipynb #e2082a9e
 def stats(

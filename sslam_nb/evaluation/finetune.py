@@ -31,10 +31,11 @@ from .update import Learner, WeightedOrder, label_weights, layer_groups, learn, 
 from ..spectrogram import LogMel
 from ..training.checkpoints import load_classifier
 from ..training.classifier import Classifier, pool_tokens
-from ..training.pretrain import agreed, make_accelerator, note_bad
+from ..training.pretrain import agreed, note_bad
 from ..training.state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state,
                                      open_folder, owning, run_identity, save_state, stop_requests)
 from ..training.tracking import tracker_names, tracking
+from ..training.update import make_accelerator
 from ..training.weights import save_classifier, weights_hash
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #f450a81b

@@ -27,7 +27,8 @@ from .metrics import Scored, by_class, by_polyphony, summary
 from .recipes import DownstreamConfig
 from .start import Start, write_scores
 from ..spectrogram import LogMel
-from ..training.pretrain import make_accelerator, note_bad
+from ..training.pretrain import note_bad
+from ..training.update import make_accelerator
 from ..training.state import open_folder
 
 # %% ../../nbs/evaluation/07_tasks.ipynb #228e6c0a

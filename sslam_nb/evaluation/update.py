@@ -23,7 +23,7 @@ from ..data.loading import BatchOrder
 from .augment import augment
 from .recipes import DownstreamConfig
 from ..training.classifier import Classifier
-from ..training.pretrain import cosine_warmup, is_decayed
+from ..training.update import cosine_warmup, is_decayed
 
 # %% ../../nbs/evaluation/05_update.ipynb #18f9459f
 def layer_groups(

@@ -35,7 +35,8 @@ from .plan import clips_per_update, updates
 from ..losses import local_loss
 from ..sslam import SSLAM
 from ..training.classifier import Classifier
-from ..training.pretrain import cosine_warmup, pretrain
+from ..training.pretrain import pretrain
+from ..training.update import cosine_warmup
 
 # %% ../../nbs/evidence/07_settings.ipynb #74f31d50
 class _Stopped(Exception): pass
