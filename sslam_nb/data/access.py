@@ -29,7 +29,7 @@ from .manifests import write_manifest
 from .polyphonic_sets import video_id
 from .registry import find_dataset
 from .shards import ShardSource
-from .soundscapes import SoundscapeDataset
+from .soundscapes import KeptSoundscapes
 from .sources import AudioFolder, ClipFiles, LogMelDataset, Part, hold_out
 from ..spectrogram import LogMel
 
@@ -222,7 +222,7 @@ def open_data(
     if cfg.data == 'soundscapes':
         if cfg.dataset: raise ValueError(f"dataset={cfg.dataset!r} needs data, the folder that it lies in")
         sizes = (cfg.n_clips, *cfg.probe_clips)
-        return Splits(*(SoundscapeDataset(n, seed=seed, duration=frames/100) for seed, n in enumerate(sizes)))
+        return Splits(*(KeptSoundscapes(n, seed=seed, duration=frames/100) for seed, n in enumerate(sizes)))
     hub = is_hub(cfg.data)
     root = cfg.data if hub else input_path(cfg.data)
     if cfg.dataset: return _named(cfg, root)
