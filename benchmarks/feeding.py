@@ -62,14 +62,14 @@ def cpu_seconds(processes):
 
 def one_epoch(source, cfg, device, seed):
     "Clips per second, and CPU milliseconds of a clip in the loader's processes and in this one."
-    dataset, own = open_clips(cfg, source), [os.getpid()]
+    dataset, own, clips = open_clips(cfg, source), [os.getpid()], 0
     before, total = cpu_seconds(own), torch.zeros((), device=device)
     loader = make_loader(dataset, cfg.batch_size, cfg.workers, seed)
     last = (len(loader) - 1)//max(1, cfg.workers)*max(1, cfg.workers)          # batches come in rounds
     for step, batch in enumerate(loader):
         log_mel, _ = on_device(batch, cfg.spectrogram, device)
         total += log_mel.mean()
-        clips = len(batch["clip_id"]) if step == 0 else clips + len(batch["clip_id"])*(step <= last)
+        clips += len(batch["clip_id"])*(step <= last)
         if step == 0: total.item(); begin, first = time.perf_counter(), clips
         if step == last: total.item(); seconds = time.perf_counter() - begin   # waits for the device
     main = cpu_seconds(own) - before

@@ -1,5 +1,5 @@
 "Rendered sets on disk: several processes at once, a full disk, loader processes, and nothing else changes."
-import os, subprocess, sys
+import hashlib, os, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from sslam_nb.config import override, preset
 from sslam_nb.data.access import open_data
 from sslam_nb.data.loading import make_loader, open_clips
-from sslam_nb.data.soundscapes import KeptSoundscapes, SoundscapeDataset
+from sslam_nb.data.kept_soundscapes import KeptSoundscapes
+from sslam_nb.data.soundscapes import SoundscapeDataset
 from sslam_nb.training.state import run_identity
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +24,7 @@ def digest_of(n, before=''):
     "A program that prints what it says, and a checksum of all samples of a set of short clips."
     return f'''
 import hashlib, resource, signal
-from sslam_nb.data.soundscapes import KeptSoundscapes
+from sslam_nb.data.kept_soundscapes import KeptSoundscapes
 {before}
 clips = KeptSoundscapes({n}, duration=0.5)
 print(hashlib.sha256(b''.join(clip.wave.tobytes() for clip in clips)).hexdigest())
@@ -39,7 +40,6 @@ def finish(process):
     return out.splitlines()
 
 def wanted(n):
-    import hashlib
     return hashlib.sha256(b''.join(clip.wave.tobytes() for clip in SoundscapeDataset(n, duration=0.5))).hexdigest()
 
 def test_two_runs_that_start_at_once_leave_one_whole_file(folder):
