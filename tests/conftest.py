@@ -1,7 +1,18 @@
 "`pytest tests/test_golden.py --golden DIR` checks another folder of official numbers."
+import os, shutil, tempfile
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure(config):
+    "Rendered soundscapes are kept in a folder of these tests, which their workers share; nobody's own is touched."
+    if "PYTEST_XDIST_WORKER" in os.environ: return
+    config.kept = os.environ["SSLAM_NB_CACHE"] = tempfile.mkdtemp(prefix="sslam_nb-cache-")
+
+
+def pytest_unconfigure(config):
+    if kept := getattr(config, "kept", None): shutil.rmtree(kept, ignore_errors=True)
 
 
 def pytest_addoption(parser):

@@ -157,12 +157,18 @@ class SoundscapeDataset:
     def __len__(self): return self.n_clips
 
     def __getitem__(self, i:int)->Clip:
-        "Render clip `i`."
         if not -len(self) <= i < len(self): raise IndexError(f"clip {i} of {len(self)}")
-        i = int(i) % len(self)
+        return self.get(int(i) % len(self))
+
+    def get(self, i:int)->Clip:
+        "Render clip `i`, counted from 0."
         rng = np.random.default_rng([self.seed, i])
         count = rng.integers(self.events[0], self.events[1] + 1)
-        return make_soundscape(rng, count, clip_id=f'{self.name}-{self.seed}-{i:06d}', **self.settings)
+        return make_soundscape(rng, count, clip_id=self.clip_id(i), **self.settings)
+
+    def clip_id(self, i:int)->str:
+        "How clip `i` is called."
+        return f'{self.name}-{self.seed}-{i:06d}'
 
     @cached_property
     def checksum(self)->str:
