@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -64,9 +63,10 @@ def clock(run, device='cpu'):
     return begin.elapsed_time(end)/1000
 
 
-def race(runs, rounds, device='cpu'):
-    "Seconds by contestant (columns) and round."
+def race(runs, rounds, device='cpu', warm_up=False):
+    "Seconds by contestant (columns) and round; `warm_up` lets each run once before."
     names, laps = list(runs), []
+    for run in runs.values() if warm_up else (): run()
     for i in range(rounds):
         first = i % len(names)
         laps.append({name: clock(runs[name], device) for name in names[first:] + names[:first]})
@@ -215,28 +215,38 @@ cache."""
 
 
 def memory(quick):
-    """Largest resident memory of a process that makes one update, the libraries included (about 0.4 GiB)."""
-    size = 'tiny' if quick else 'paper'
-    found = {}
-    for p, name in list(NAMES.items())[:1 if quick else 2]:
-        for who, changes in (('baseline', {}), ('ours', {}), ('ours', dict(checkpoint_activations=True)))[:2 if quick else 3]:
-            task = json.dumps(dict(who=who, size=size, precision=p, changes=changes))
-            done = subprocess.run([sys.executable, '-W', 'ignore', __file__, '--peak', task], capture_output=True, text=True)
+    """Most memory that a process of its own has while it makes an update: resident, with the libraries, whose share is the first row; on a
+GPU what torch allocates there."""
+    measure_memory('tiny' if quick else 'paper', 2, 'cpu', ['no'] if quick else NAMES)
+
+
+def measure_memory(size, batch, device, precisions):
+    "Both contestants, each in a process of its own, and ours with less memory for more time."
+    section, where, first = 'Peak memory', ', GPU' if device == 'cuda' else '', device == 'cpu'
+    for p in precisions:
+        most = {}
+        for who, changes in {'baseline': {}, 'ours': {}, 'ours, checkpoint_activations': dict(checkpoint_activations=True)}.items():
+            task = dict(who=who.split(',')[0], size=size, batch=batch, device=device, precision=p, changes=changes)
+            done = subprocess.run([sys.executable, '-W', 'ignore', __file__, '--peak', json.dumps(task)], capture_output=True, text=True)
             if done.returncode: raise RuntimeError(done.stderr[-2000:])
-            seconds, kib = map(float, done.stdout.split()[-2:])
-            found[p, who] = found.get((p, who), kib)
-            what = f"stage2, {size}, batch 2, {name}: {who}{', checkpoint_activations' if changes else ''}"
-            row('Peak memory', what, [kib/2**20], 'GiB', [kib/found[p, 'baseline']] if who == 'ours' else None, 'of the baseline' if who == 'ours' else '',
-                f'{seconds:.3g} s a step' if size == 'paper' else '')
+            before, seconds, most[who] = map(float, done.stdout.split()[-3:])
+            if first: row(section, 'the libraries alone', [before], 'GiB')
+            first, ratio = False, [most[who]/most['baseline']] if who != 'baseline' else None
+            row(section, f'stage2, {size}, batch {batch}{where}, {NAMES[p]}: {who}', [most[who]], 'GiB', ratio,
+                'of the baseline' if ratio else '', f'{seconds:.3g} s a step, once')
 
 
 def peak(task):
-    "In a process of its own: seconds of an update, and the most memory that the process had [KiB]."
+    "In a process of its own: memory before, seconds of an update, most memory [GiB]."
     task = json.loads(task)
-    cfg = override(preset('stage2', task['size']), batch_size=2, **task['changes'])
-    run = contestant(task['who'], cfg)
+    status = Path('/proc/self/status')                       # ru_maxrss would begin with that of the process that started us
+    resident = lambda: int(status.read_text().split('VmHWM:')[1].split()[0])/2**20
+    before, device = resident(), task['device']
+    cfg = override(preset('stage2', task['size']), batch_size=task['batch'], **task['changes'])
+    run = contestant(task['who'], cfg, device)
     warm(run, cfg, task['precision'])
-    print(clock(lambda: run(task['precision'])), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    seconds = clock(lambda: run(task['precision']), device)
+    print(before, seconds, torch.cuda.max_memory_allocated()/2**30 if device == 'cuda' else resident())
 
 
 def parts(quick):
@@ -246,11 +256,11 @@ log-mels included; beside it `torch.nn.TransformerEncoder` of the same layers on
     cfg, rng = preset('stage2', 'tiny' if quick else 'paper'), np.random.default_rng(0)
     m = cfg.masking
     laps = race(dict(ours=lambda: multi_mask(12, 8, cfg.grid, ratio=m.mask_ratio, block=m.mask_block, adjust=m.mask_adjust),
-                     numpy=lambda: [draw_masks(8, cfg.grid, m.mask_ratio, m.mask_block, m.mask_adjust, rng) for _ in range(12)]), rounds)
+                     numpy=lambda: [draw_masks(8, cfg.grid, m.mask_ratio, m.mask_block, m.mask_adjust, rng) for _ in range(12)]), rounds, warm_up=True)
     row(section, 'masks: NumPy, clip by clip', 96/laps.numpy, '/s')
     row(section, 'masks: ours, all at once', 96/laps.ours, '/s', laps.numpy/laps.ours, 'times as fast as NumPy')
     waves, log_mel = 0.1*torch.randn(2 if quick else 12, 160_000, generator=step_generator(0)), LogMel(preset('stage2').spectrogram)
-    laps = race(dict(one=lambda: [log_mel(wave) for wave in waves], batch=lambda: log_mel(waves)), rounds)
+    laps = race(dict(one=lambda: [log_mel(wave) for wave in waves], batch=lambda: log_mel(waves)), rounds, warm_up=True)
     row(section, 'log-mels: clip by clip (Kaldi)', len(waves)/laps.one, 'clips/s')
     row(section, 'log-mels: in batch', len(waves)/laps.batch, 'clips/s', laps.one/laps.batch, 'times as fast as clip by clip')
     embedding(cfg, waves[:2], rounds)
@@ -267,7 +277,7 @@ def embedding(cfg, waves, rounds):
     layer = nn.TransformerEncoderLayer(e.width, e.n_heads, int(e.mlp_ratio*e.width), 0.0, 'gelu', batch_first=True)
     stack, x = nn.TransformerEncoder(layer, e.depth).eval(), torch.randn(len(waves), tokens, e.width)
     with torch.no_grad():
-        laps = race(dict(ours=lambda: embed(model, waves, 16_000), bare=lambda: stack(x)), rounds)
+        laps = race(dict(ours=lambda: embed(model, waves, 16_000), bare=lambda: stack(x)), rounds, warm_up=True)
     row('Parts', f'embed, {cfg.size}: torch.nn.TransformerEncoder alone', len(waves)/laps.bare, 'clips/s')
     row('Parts', f'embed, {cfg.size}: ours, from waves', len(waves)/laps.ours, 'clips/s', laps.bare/laps.ours, 'times as fast as the bare stack')
 
@@ -319,21 +329,15 @@ those of the first row; beside them how the counted operations grow."""
 
 
 def gpu(quick):
-    """On a GPU, 12 clips of Stage 2 at the paper's size; memory is what torch allocated at most."""
-    section = 'GPU'
-    if not GPU:
-        for what in ('step, baseline and ours, float32 and bf16', 'share of the rate of matrix products', 'compiled', 'peak memory', 'loader with the real step'):
-            row(section, what, note='no GPU in this machine')
-        return
-    measure_steps(section, 'tiny' if quick else 'paper', 'stage2', 2 if quick else 15, 12, 'cuda')
-    compiled(quick, 'cuda')
-    for who, changes in (('baseline', {}), ('ours', {}), ('ours', dict(checkpoint_activations=True))):
-        cfg = override(preset('stage2', 'tiny' if quick else 'paper'), batch_size=12, **changes)
-        run = contestant(who, cfg, 'cuda')
-        warm(run, cfg, 'bf16')
-        torch.cuda.reset_peak_memory_stats()
-        run('bf16')
-        row(section, f"peak memory, bf16: {who}{', checkpoint_activations' if changes else ''}", [torch.cuda.max_memory_allocated()/2**30], 'GiB')
+    """On a GPU: 12 clips of Stage 2 at the paper's size. Its share of the machine, compiled steps and memory stand in the sections above."""
+    size = 'tiny' if quick else 'paper'
+    if GPU:
+        measure_steps('GPU', size, 'stage2', 2 if quick else 15, 12, 'cuda')
+        compiled(quick, 'cuda')
+        measure_memory(size, 12, 'cuda', NAMES)
+    else:
+        for what in ('baseline and ours, float32 and bf16', 'share of the rate of matrix products', 'compiled', 'peak memory'):
+            row('GPU', f'stage2, {size}, batch 12, GPU: {what}', note='no GPU in this machine')
 
 
 SECTIONS = dict(steps=('A step', steps), share=('Share of the machine', share), compiled=('Compiled', compiled), memory=('Peak memory', memory),
@@ -350,14 +354,14 @@ def about():
                 threads=torch.get_num_threads(), python=platform.python_version(), torch=torch.__version__)
 
 
-def page(head, chosen, command):
+def page(head, command):
     "performance.md."
     lines = ['# Performance', '', f"`{command}` on {head['date']} at commit {head['commit']}; {head['hardware']}, {head['memory_gib']} GiB, "
              f"{head['gpu']}; {head['threads']} threads, Python {head['python']}, torch {head['torch']}.", '',
              'Contestants take turns, round after round. Median and its 95 % interval by order statistics; under six rounds the range of the '
              'rounds; a single number was measured once. Ratios are taken within a round. `-` was not measured.']
     table = pd.DataFrame(ROWS)
-    for title, function in (SECTIONS[name] for name in chosen):
+    for title, function in SECTIONS.values():
         found = table[table.section == title]
         if not len(found): continue
         ratio = [f'{said(*three)} {of}'.strip() if of else '' for *three, of in found[['ratio', 'ratio_low', 'ratio_high', 'of']].to_numpy().tolist()]
@@ -389,7 +393,7 @@ def main():
     table = pd.DataFrame(ROWS)
     head['seconds'] = round(time.perf_counter() - begin)
     rows = table.astype(object).where(table.notna(), None).to_dict('records')
-    for name, text in (('md', page(head, chosen, command)), ('csv', table.to_csv(index=False)),
+    for name, text in (('md', page(head, command)), ('csv', table.to_csv(index=False)),
                        ('json', json.dumps(dict(about=head, rows=rows), indent=1) + '\n')):
         with atomic_path(out/f'performance.{name}') as beside: beside.write_text(text, encoding='utf-8')
     print(f"\n{out/'performance.md'}, {head['seconds']} s")

@@ -108,6 +108,8 @@ def test_make_bench_in_short(tmp_path):
     table = pd.read_csv(tmp_path/'performance.csv')
     assert len(table) == len(about['rows']) and table.value.notna().sum() > 15
     assert all(word in page for word in (f"torch {torch.__version__}", 'GiB', about['about']['hardware'], str(about['about']['commit'])))
+    used = table[table.section == 'Peak memory'].value
+    assert 0.1 < used.iloc[0] < used.iloc[1:].min(), 'a process counts its own memory, and not that of the one that started it'
     measured = table[table.value.notna() & (table.rounds > 1)]
     assert (measured.low <= measured.value).all() and (measured.value <= measured.high).all()
     assert re.search(r'ours \| [\d.,]+ \[.*\] s \| [\d.]+ \[.*\] times as fast as the baseline', page)
