@@ -283,10 +283,14 @@ def embedding(cfg, waves, rounds):
 
 
 def loader(quick):
-    """Clips a second through the whole loop with a step that costs nothing (benchmarks/feeding.py)."""
+    """Clips a second through the whole loop of pre-training with a step that costs nothing (benchmarks/feeding.py, which says more)."""
     try: from feeding import measure
-    except ImportError: return row('Loader', 'flac shards, log-mel shards, a folder')
-    for name, rates in dict(measure(quick)).items(): row('Loader', name, np.atleast_1d(rates), 'clips/s')
+    except ImportError: return row('Loader', 'folder, flac shards, log-mel shards')
+    for r in measure(120, 3, workers=(0,) if quick else (1, 2), quick=quick):
+        values = [r['clips_per_s']] if r['low'] is None else [r['low'], r['clips_per_s'], r['high']]
+        filterbank = '' if r['filterbank'] == '-' else f", filterbank: {r['filterbank']}"
+        row('Loader', f"{r['source']}{filterbank}, {r['workers']} loader processes", values, 'clips/s', note=f"{r['per_core']:.0f} a core")
+        ROWS[-1]['rounds'] = r['repeats']
 
 
 def start(quick):
