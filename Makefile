@@ -27,7 +27,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos readme clean interfaces demo docs
+.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos bench readme clean interfaces demo docs
 
 help: ## This list
 	@grep -E '^[a-z0-9_ -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
@@ -105,6 +105,10 @@ docs: $(VENV)/.docs ## Build the site in _docs/html: chapters, tables, API; an e
 
 chaos: env ## Kill, cut and damage runs and files at length; writes papers_tables/reliability.md (a quarter of an hour)
 	@OMP_NUM_THREADS=1 python benchmarks/chaos.py
+
+# QUICK=1: smallest sizes, written into runs/benchmarks; ARGS='--no-stage2' or names of sections
+bench: env ## Speed and memory beside a plain baseline; writes papers_tables/performance.md (20 minutes). Options: QUICK=1
+	@python -W ignore benchmarks/performance.py $(if $(QUICK),--quick) $(ARGS)
 
 demo: env ## Train the model that the package ships (sslam_nb/demo) anew, about ten minutes
 	@mkdir -p runs

@@ -17,12 +17,16 @@ def seconds(program):
     subprocess.run([sys.executable, '-c', program], check=True)
     return time.perf_counter() - start
 
+def rounds(repeats=5):
+    "Seconds of each case less an empty process, round by round, interleaved so that a busy machine slows all alike."
+    programs = dict(empty='pass', **CASES)
+    laps = [{case: seconds(program) for case, program in programs.items()} for _ in range(repeats + 1)][1:]
+    return [{case: lap[case] - lap['empty'] for case in CASES} for lap in laps]
+
 def measure(repeats=5):
-    "Median seconds of each case, interleaved so that a busy machine slows all alike."
-    programs = dict(CASES, empty='pass')
-    rounds = [{case: seconds(program) for case, program in programs.items()} for _ in range(repeats + 1)][1:]
-    medians = {case: statistics.median(r[case] for r in rounds) for case in programs}
-    return {case: medians[case] - medians['empty'] for case in CASES}
+    "Median seconds of each case."
+    laps = rounds(repeats)
+    return {case: statistics.median(lap[case] for lap in laps) for case in CASES}
 
 if __name__ == '__main__':
     times = measure(*map(int, sys.argv[1:2]))
