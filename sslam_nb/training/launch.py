@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Resuming', 'submit']
 
-# %% ../../nbs/training/10_launch.ipynb #0e098ab2
+# %% ../../nbs/training/10_launch.ipynb #44df504f
 import signal, sys, tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from ..core import import_extra, project_path
 from .state import Stopped
 
-# %% ../../nbs/training/10_launch.ipynb #71696a01
+# %% ../../nbs/training/10_launch.ipynb #c26a5135
 class Resuming:
     "A function that saves when its time is over, and that submitit then queues again (ours)."
     def __init__(self, function:Callable[[], object]): self.function = function
@@ -36,7 +36,7 @@ class Resuming:
             if rank: sys.exit(0)
             signal.raise_signal(signal.SIGUSR1)                             # submitit's: queue again, and leave
 
-# %% ../../nbs/training/10_launch.ipynb #6691f9df
+# %% ../../nbs/training/10_launch.ipynb #96e1edb3
 _OF_ONE_NODE = ('/tmp', '/var/tmp', '/dev/shm', tempfile.gettempdir())
 
 def _check_job(function:Callable[[], object], folder:Path, nodes:int, gpus:int, hours:float, cluster:str):
@@ -58,7 +58,7 @@ def _check_job(function:Callable[[], object], folder:Path, nodes:int, gpus:int, 
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as error: raise OSError(f"folder={folder} cannot be made ({error.strerror}); choose another") from error
 
-# %% ../../nbs/training/10_launch.ipynb #74022346
+# %% ../../nbs/training/10_launch.ipynb #9f2f048e
 def submit(
     function:Callable[[], object], # Trains with resume=True; needs no arguments and returns little
     folder:str|Path,      # For logs and what submitit writes; all nodes see it
