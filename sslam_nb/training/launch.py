@@ -56,7 +56,8 @@ def _check_job(function:Callable[[], object], folder:Path, nodes:int, gpus:int, 
         raise ValueError(f"folder={folder} lies on a disk of this node ({lost[0]}), which other nodes do not see; "
                          "choose one on the shared file system")
     try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error: raise OSError(f"folder={folder} cannot be made ({error.strerror}); choose another") from error
+    except OSError as error:
+        raise OSError(f"folder={folder} cannot be made ({error.strerror}); choose another") from error
 
 # %% ../../nbs/training/10_launch.ipynb #9f2f048e
 def submit(
