@@ -68,6 +68,10 @@ else: raise AssertionError('what is not finite on the other process was not seen
 
 cfg = override(preset('stage2', 'large'), depth=2, local_top_k=2, batch_size=2, rows_per_clip=2, target_frames=512, unmixed_frames=112)
 model = shard(SSLAM(cfg), accelerator)
+too_early = torch.optim.AdamW(SSLAM(override(preset('stage2', 'tiny'), **settings)).parameters())
+try: prepare(accelerator, model, too_early)
+except ValueError as error: assert 'make it after `shard`' in str(error)
+else: raise AssertionError('an optimiser of other weights was taken')
 optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4, fused=True)
 model, optimizer = prepare(accelerator, model, optimizer)
 draw = step_generator(1, 0, rank, 0)
@@ -80,9 +84,12 @@ for step in range(2):
     optimizer.zero_grad()
     model.teacher.update(model.student, 0.999)
     losses.append(logged['loss'].item())
-held = sum(p.to_local().nbytes for p in model.parameters())
+optimizer.load_state_dict(optimizer.state_dict())              # what was loaded takes no more room than its share
+averages = [value.to_local() for values in optimizer.optimizer.state.values() for value in values.values() if value.ndim]
+held = sum(p.to_local().nbytes for p in model.parameters()), sum(value.untyped_storage().nbytes() for value in averages)
 counted = state_bytes(cfg, 2, True)
-assert held <= counted['weights'] + counted['teacher'] and losses[1] < losses[0], (held, counted, losses)
+assert held[0] <= counted['weights'] + counted['teacher'] and held[1] <= counted['adamw'], (held, counted)
+assert losses[1] < losses[0], losses
 """
 
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parts', 'state_bytes', 'kept_bytes', 'activation_bytes', 'memory_of', 'full', 'shard', 'prepare', 'whole']
 
-# %% ../../nbs/training/07_sharding.ipynb #f63d74d5
+# %% ../../nbs/training/07_sharding.ipynb #76be4602
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from ..config import PretrainConfig
 from ..masking import n_visible
 from ..sslam import SSLAM
 
-# %% ../../nbs/training/07_sharding.ipynb #c9700c47
+# %% ../../nbs/training/07_sharding.ipynb #937e9c82
 def parts(
     model:SSLAM, # Any
 )->list[nn.Module]: # Put together one at a time
@@ -47,7 +47,7 @@ def state_bytes(
     return {name: 4*n for name, n in dict(weights=trained, gradients=trained, adamw=2*trained, teacher=frozen,
                                           exchange=exchange).items()}
 
-# %% ../../nbs/training/07_sharding.ipynb #f2072ae2
+# %% ../../nbs/training/07_sharding.ipynb #7ed39ac9
 _TYPES = dict(no=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 def kept_bytes(
@@ -87,7 +87,7 @@ def memory_of(
     "Memory of one process of a run: what it holds, counted, and what its clips need, estimated (ours)."
     return state_bytes(cfg, processes, shard) | dict(activations=activation_bytes(cfg))
 
-# %% ../../nbs/training/07_sharding.ipynb #123fc192
+# %% ../../nbs/training/07_sharding.ipynb #4ee8d8ed
 def full(
     value:Tensor, # A share, or any other tensor
 )->Tensor:        # The whole, on the device of the share
@@ -101,8 +101,9 @@ def _at_hand(value):
 def _share(value, like:Tensor):
     "This process's share of a whole tensor that it has; what is none, or has no axis to cut, stays as it is."
     if not isinstance(value, Tensor) or isinstance(value, DTensor) or value.ndim == 0: return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
+# %% ../../nbs/training/07_sharding.ipynb #85ac5bdf
 def _hear_as_often(model:SSLAM):
     "Every process asks the teacher as often in a step, whether its clips are mixed or not."
     calls:list[int] = []
@@ -120,6 +121,9 @@ def shard(
     if accelerator.num_processes == 1:
         print('shard=True changes nothing here: one process holds everything')
         return model
+    if not (kind := accelerator.distributed_type.value).startswith('MULTI_'):
+        raise ValueError(f"accelerate is configured for {kind}, which spreads a model in its own way, and shard=True "
+                         "in another; run `accelerate config` again and choose several devices and nothing else")
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for part in parts(model): fully_shard(part, mesh=mesh)
     _hear_as_often(model)
@@ -133,7 +137,7 @@ def shard(
     model.register_load_state_dict_pre_hook(spread)
     return model
 
-# %% ../../nbs/training/07_sharding.ipynb #2512390f
+# %% ../../nbs/training/07_sharding.ipynb #32e473d2
 def _spread_optimizer(optimizer:Optimizer):
     "Its state is saved whole and loaded in shares."
     def each(state:dict, change)->dict:
@@ -154,6 +158,8 @@ def prepare(
 )->tuple[nn.Module, Optimizer]: # Both prepared
     "What Accelerate does to a model and its optimiser; one that is spread exchanges gradients by itself (ours)."
     if not isinstance(model, FSDPModule): return accelerator.prepare(model, optimizer)
+    if not all(isinstance(p, DTensor) for group in optimizer.param_groups for p in group['params']):
+        raise ValueError("the optimiser has weights that are not of the spread model; make it after `shard`")
     _spread_optimizer(optimizer)
     return accelerator.prepare_model(model, evaluation_mode=True), accelerator.prepare_optimizer(optimizer)
 
