@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parts', 'state_bytes', 'kept_bytes', 'activation_bytes', 'memory_of', 'full', 'shard', 'prepare', 'whole']
 
-# %% ../../nbs/training/07_sharding.ipynb #76be4602
+# %% ../../nbs/training/07_sharding.ipynb #e812bdb6
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from ..config import PretrainConfig
 from ..masking import n_visible
 from ..sslam import SSLAM
 
-# %% ../../nbs/training/07_sharding.ipynb #937e9c82
+# %% ../../nbs/training/07_sharding.ipynb #1ec63963
 def parts(
     model:SSLAM, # Any
 )->list[nn.Module]: # Put together one at a time
@@ -47,7 +47,7 @@ def state_bytes(
     return {name: 4*n for name, n in dict(weights=trained, gradients=trained, adamw=2*trained, teacher=frozen,
                                           exchange=exchange).items()}
 
-# %% ../../nbs/training/07_sharding.ipynb #7ed39ac9
+# %% ../../nbs/training/07_sharding.ipynb #0c5e2d18
 _TYPES = dict(no=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 def kept_bytes(
@@ -64,7 +64,7 @@ def kept_bytes(
 
 def activation_bytes(
     cfg:PretrainConfig, # Sizes, batch, precision
-)->int:                 # For the clips of one process, at the end of a forward pass [bytes]
+)->int:                 # For the clips of one process, at the fullest moment of a forward pass [bytes]
     "An estimate of what a process's clips need (ours)."
     D, N, depth = cfg.encoder.width, cfg.grid[0]*cfg.grid[1], cfg.encoder.depth
     clips, tokens = cfg.batch_size*sum(cfg.halves), 1 + n_visible(N, cfg.masking.mask_ratio)
@@ -75,9 +75,10 @@ def activation_bytes(
             blocks = sum(kept_bytes(block, shown.requires_grad_()) for block in model.student.blocks)
         decoder = kept_bytes(model.decoder, filled.requires_grad_())
     if cfg.compute.checkpoint_activations: blocks = depth*4*rows*tokens*D + blocks//depth
-    errors = 4*rows*N*D*(1.5 if cfg.variant == 'SSLAM' else 1)
-    teacher = clips*N*D*(depth*number + 4*cfg.loss.local_top_k)
-    return round(blocks + decoder + errors + teacher)
+    errors = 2*4*rows*N*D                                    # differences, and the squares of some
+    teacher = clips*N*D*(depth*number + 2*4*cfg.loss.local_top_k)
+    guests = cfg.batch_size*N*D*depth*number if cfg.variant == 'SSLAM' else 0
+    return blocks + decoder + errors + teacher + guests
 
 def memory_of(
     cfg:PretrainConfig, # Sizes, batch, precision
@@ -87,7 +88,7 @@ def memory_of(
     "Memory of one process of a run: what it holds, counted, and what its clips need, estimated (ours)."
     return state_bytes(cfg, processes, shard) | dict(activations=activation_bytes(cfg))
 
-# %% ../../nbs/training/07_sharding.ipynb #4ee8d8ed
+# %% ../../nbs/training/07_sharding.ipynb #1ccc5e03
 def full(
     value:Tensor, # A share, or any other tensor
 )->Tensor:        # The whole, on the device of the share
@@ -103,7 +104,7 @@ def _share(value, like:Tensor):
     if not isinstance(value, Tensor) or isinstance(value, DTensor) or value.ndim == 0: return value
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
 
-# %% ../../nbs/training/07_sharding.ipynb #85ac5bdf
+# %% ../../nbs/training/07_sharding.ipynb #88f0bed4
 def _hear_as_often(model:SSLAM):
     "Every process asks the teacher as often in a step, whether its clips are mixed or not."
     calls:list[int] = []
@@ -137,7 +138,7 @@ def shard(
     model.register_load_state_dict_pre_hook(spread)
     return model
 
-# %% ../../nbs/training/07_sharding.ipynb #32e473d2
+# %% ../../nbs/training/07_sharding.ipynb #25cab430
 def _spread_optimizer(optimizer:Optimizer):
     "Its state is saved whole and loaded in shares."
     def each(state:dict, change)->dict:
