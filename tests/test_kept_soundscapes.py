@@ -60,6 +60,7 @@ def test_a_full_disk_stops_no_run(folder):
 def test_loader_processes_read_the_file_and_damage_is_repaired_there(folder):
     cfg = override(preset('stage1', 'tiny'), n_clips=12, probe_clips=(4, 4), target_frames=64, unmixed_frames=16)
     clips = open_data(cfg).pretrain
+    clips.ready()
     raw = bytearray(clips.path.read_bytes()); raw[-3] ^= 1; clips.path.write_bytes(raw)
     read = lambda source, workers: torch.cat([batch['log_mel'] for batch in make_loader(
         open_clips(override(cfg, workers=workers), source), 4, workers, shuffle=False)])
@@ -71,7 +72,9 @@ def test_a_run_is_the_same_with_and_without_a_file():
     "Its identity, and every random number that it draws."
     cfg = override(preset('stage1', 'tiny'), n_clips=130, target_frames=64, unmixed_frames=16)
     torch.manual_seed(1); np.random.seed(1)
-    kept, drawn = KeptSoundscapes(130, duration=0.64), (torch.rand(3).tolist(), np.random.rand(3).tolist())
+    kept = KeptSoundscapes(130, duration=0.64)
+    kept.ready()
+    drawn = (torch.rand(3).tolist(), np.random.rand(3).tolist())
     torch.manual_seed(1); np.random.seed(1)
     assert drawn == (torch.rand(3).tolist(), np.random.rand(3).tolist())
     assert run_identity(cfg, kept, 1) == run_identity(cfg, SoundscapeDataset(130, duration=0.64), 1)

@@ -119,9 +119,13 @@ class KeptSoundscapes(SoundscapeDataset):
 
     def __init__(self, *args, **settings): # As for `SoundscapeDataset`
         super().__init__(*args, **settings)
-        folder, self._size = cache_folder(), _row_type(self).itemsize
-        if folder is None or len(self)*self._size > MOST_BYTES: return
-        self.path = folder/'soundscapes'/f'{_key(self)}.npy'
+        self._size, self._looked = _row_type(self).itemsize, False
+
+    def ready(self):
+        "Find the file or render all clips into it, once; whoever hands the clips to other processes asks before."
+        folder = cache_folder()
+        if self._looked or folder is None or len(self)*self._size > MOST_BYTES: return
+        self.path, self._looked = folder/'soundscapes'/f'{_key(self)}.npy', True
         try: self._open(self.path)
         except (OSError, RuntimeError) as error: self._do_without(error)
 
@@ -143,6 +147,7 @@ class KeptSoundscapes(SoundscapeDataset):
 
     def get(self, i:int)->Clip:
         "Clip `i` from its row; a damaged row is rendered again and put back."
+        self.ready()
         if self.path is None: return super().get(i)
         place = self.start + i*self._size
         try:

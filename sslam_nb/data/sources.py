@@ -263,6 +263,10 @@ class Part:
         "What the source leaves out."
         return getattr(self.source, 'skipped', [])
 
+    def ready(self):
+        "What the source does before its clips go to other processes."
+        if hasattr(self.source, 'ready'): self.source.ready()
+
     def __len__(self): return len(self.indices)
     def __getitem__(self, i:int)->Clip: return self.source[int(self.indices[i])]
 
@@ -276,6 +280,7 @@ class LogMelDataset(Dataset):
         cache:bool=False,     # Keep every item in memory (0.5 MB for 10 s), in each loader process
     ):
         self.source, self.log_mel, self.give = source, log_mel, tuple(give)
+        if hasattr(source, 'ready'): source.ready()              # here, and not in each loader process
         self.cache = {} if cache else None
         self.class_index = {label: i for i, label in enumerate(source.classes)}
 

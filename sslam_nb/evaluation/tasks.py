@@ -18,8 +18,8 @@ from ..core import pick_device, project_path
 from ..data.access import open_sources
 from ..data.composer import DEGREES
 from ..data.loading import make_loader, naming_workers, stats
+from ..data.kept_soundscapes import KeptSoundscapes
 from ..data.registry import find_dataset
-from ..data.soundscapes import SoundscapeDataset
 from ..data.sources import LogMelDataset, Part
 from .finetune import Task, Trained, check_task, evaluate, train_classifier
 from .frozen import Features, SplitOrder, cached_features, compute_features, probe_scores
@@ -42,7 +42,7 @@ def open_task(
         for name in ('fold', 'labels', 'separator', 'encoding', 'test_share', 'split_seed'):
             if (value := getattr(cfg, name)) is not None:
                 raise ValueError(f"{name}={value}: soundscapes are made, without tables or folds; leave it out")
-        return Task(*(SoundscapeDataset(n, seed=seed, duration=seconds, events=cfg.events)
+        return Task(*(KeptSoundscapes(n, seed=seed, duration=seconds, events=cfg.events)
                       for seed, n in zip((11, 12), cfg.n_clips)))
     if not cfg.data: raise ValueError(f"dataset={cfg.dataset} needs data, the folder that it lies in")
     sources = open_sources(cfg.dataset, cfg.data, cfg.spectrogram, cfg.fold, cfg.max_bad, labels=cfg.labels,

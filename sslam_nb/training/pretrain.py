@@ -250,8 +250,9 @@ def _train(cfg:PretrainConfig, source, folder:Path, init, accelerator:Accelerato
     if cfg.compute.shard: shard(model, accelerator)
     groups = param_groups(model, recipe.weight_decay, recipe.decay_norms)
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
-    loader = make_loader(open_clips(cfg, source), cfg.batch_size, cfg.workers, cfg.seed, True,
-                         accelerator.process_index, accelerator.num_processes, cfg.compute.accumulate)
+    with accelerator.main_process_first(): clips = open_clips(cfg, source)     # it may render them for all
+    loader = make_loader(clips, cfg.batch_size, cfg.workers, cfg.seed, True, accelerator.process_index,
+                         accelerator.num_processes, cfg.compute.accumulate)
     model, optimizer = prepare(accelerator, compute_as(model, cfg.compute, accelerator.device), optimizer)
     total = min(cfg.epochs*loader.batch_sampler.steps, cfg.max_steps or math.inf)
     now = dict(processes=loader.batch_sampler.ranks)          # of one micro-batch each, as far as results go
