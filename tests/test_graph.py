@@ -94,14 +94,13 @@ def test_one_graph_gives_the_same(case, monkeypatch, with_compiler):
 
 
 def test_a_region_of_another_size_is_not_a_number(monkeypatch, with_compiler):
-    "A graph cannot stop; counting happens outside it, or where the number is known."
+    "A graph cannot stop with an error: the run stops where the loss is read."
     cfg, model, (log_mel, mask, region, wave), noise = setting()
     compiled = traced(monkeypatch, model)
     odd = region.clone()
     odd[int(as_columns(region)[0])] = False
     assert torch.isfinite(compiled(log_mel, mask, region, wave, noise=noise)[0])
     assert compiled(log_mel, mask, odd, wave, noise=noise)[0].isnan()
-    assert torch.isfinite(compiled(log_mel, mask, as_columns(odd), wave, noise=noise)[0])
 
 
 def plain_and_compiled(tmp_path, **changes):
@@ -126,9 +125,9 @@ def test_a_compiled_run_is_the_run(tmp_path):
 
 
 def test_a_traced_run_is_the_run(tmp_path, monkeypatch, with_compiler):
-    "Without code: bf16, two micro-batches an update of two sizes, and steps that do not mix."
+    "Without code: bf16, and two micro-batches an update, of two sizes."
     traced(monkeypatch, SSLAM(small()))
-    plain_and_compiled(tmp_path, precision="bf16", accumulate=2, n_clips=13, max_steps=4, mix_share=0.5)
+    plain_and_compiled(tmp_path, precision="bf16", accumulate=2, n_clips=13, max_steps=4)
 
 
 class Waits(TorchDispatchMode):

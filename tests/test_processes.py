@@ -20,7 +20,7 @@ from sslam_nb.training.state import saved_states
 from sslam_nb.training.update import micro_loss
 
 ONE = {"mean": dict(accumulate=2), "sum": dict(accumulate=2, global_reduction="sum"), "four": dict(accumulate=4, log_every=2),
-       "bf16": dict(accumulate=4, log_every=2, precision="bf16", max_steps=2)}
+       **{name: dict(accumulate=4, log_every=2, precision=name, max_steps=2) for name in ("bf16", "fp16")}}
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,10 @@ def test_the_gradient_of_uneven_shares(launched, reduction):
 def test_spread_over_two_processes_with_two_micro_batches_each(launched): assert_same(launched.two/"four", launched.two/"spread")
 
 
-def test_half_precision_on_processes(launched):
-    "bf16 rounds at other places, and no further than that."
-    assert_same(launched.one/"bf16", launched.two/"bf16", rtol=0.02, atol=0.01)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_on_processes(launched, precision):
+    "It rounds at other places, and no further than that."
+    assert_same(launched.one/precision, launched.two/precision, rtol=0.02, atol=0.01)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -117,9 +118,14 @@ def test_an_unreadable_file_counts_once(launched):
     assert len(set(errors)) == 1 and "2 unreadable clips, more than max_bad=1: clip" in errors[0]
 
 
-@pytest.mark.parametrize("name, rank, step, saved", [("nan", 1, 4, ["step_00000004", "step_00000002"]), ("nan of two", 0, 2, ["step_00000002", "step_00000001"])])
-def test_not_a_number_on_one_process_ends_all(launched, name, rank, step, saved):
+NAN = {"nan": (1, 4, ["step_00000004", "step_00000002"]), "nan of two": (0, 2, ["step_00000002", "step_00000001"]),
+       "nan in fp16": (1, 2, ["step_00000002"])}
+
+
+@pytest.mark.parametrize("name", NAN)
+def test_not_a_number_on_one_process_ends_all(launched, name):
     "With one error, that names step and clips; what was saved before stays, and nothing is saved after."
+    rank, step, saved = NAN[name]
     errors, clips = [seen["error"] for seen in launched.shared[name]], launched.shared[name][rank]["clips"][step]
     for error in errors: assert f"the loss is nan at step {step} on the clips {', '.join(sum(clips, []))}" in error, errors
     assert [state.name for state in saved_states(launched.two/name)] == saved

@@ -66,11 +66,13 @@ def runs():
     yield "four", halves
     yield "spread", halves | dict(shard=True)
     yield "bf16", halves | dict(precision="bf16", max_steps=2)
+    yield "fp16", halves | dict(precision="fp16", max_steps=2)
     yield "cut mean", dict(happens=(signal.SIGUSR1, 1, 2))
     yield "cut sum", dict(global_reduction="sum", happens=(signal.SIGUSR1, 1, 2))
     yield "bad", dict(bad=(7,))
     yield "too bad", dict(bad=(7, 12), max_bad=1)
     yield "nan", dict(happens=("nan", 1, 4), log_every=5, save_every=2)
+    yield "nan in fp16", dict(happens=("nan", 1, 2), precision="fp16", save_every=2)
     yield "nan of two", halves | dict(happens=("nan", 0, 2), log_every=100, save_every=1)
 
 
