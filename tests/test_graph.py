@@ -95,7 +95,7 @@ def test_one_graph_gives_the_same(case, monkeypatch, with_compiler):
 
 def test_a_region_of_another_size_is_not_a_number(monkeypatch, with_compiler):
     "A graph cannot stop with an error: the run stops where the loss is read."
-    cfg, model, (log_mel, mask, region, wave), noise = setting()
+    _, model, (log_mel, mask, region, wave), noise = setting()
     compiled = traced(monkeypatch, model)
     odd = region.clone()
     odd[int(as_columns(region)[0])] = False
