@@ -7,6 +7,7 @@ __all__ = ['regression_error', 'hidden_mean', 'local_loss', 'global_loss', 'comb
            'total_loss', 'assignments', 'mixit_loss', 'find_loss']
 
 # %% ../nbs/08_losses.ipynb #35544396
+import sys
 from collections.abc import Callable
 from functools import reduce
 from importlib import import_module
@@ -123,7 +124,7 @@ def find_loss(
 )->Callable:   # The function
     "A loss by its place, or one error that says what is wrong with it (ours)."
     module, _, name = place.partition(':')
-    try: found = getattr(import_module(module), name)
+    try: found = getattr(sys.modules.get(module) or import_module(module), name)   # a graph may look, not import
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"extra_loss={place!r} cannot be loaded ({type(error).__name__}: {error}); write "
                          "module:function, with the folder of module.py on PYTHONPATH") from error

@@ -64,11 +64,12 @@ def read_values(
     return read
 
 def check_values(
-    window:list[Logged], # Read
+    window:list[Logged], # Read, of all processes
     precision:str='no',  # In fp16 a gradient may be infinite: the loss scale skips such steps by itself
 ):
     "Stop at the first loss or gradient that is not a number, with the clips that gave it (ours)."
-    for step, clips, values in sorted(window, key=lambda row: row.step):
+    lost = lambda row: not math.isfinite(row.values['loss'])   # before the gradients that all get of it
+    for step, clips, values in sorted(window, key=lambda row: (row.step, not lost(row))):
         if not math.isfinite(values['loss']):
             raise FloatingPointError(f"the loss is {values['loss']} at step {step} on the clips {', '.join(clips)}; "
                                      f"terms: {values}. Nothing was saved since. Look at those clips; try a lower lr "
@@ -145,11 +146,12 @@ def train_steps(
                 if odd: note_bad(state['bad'], everybodys(accelerator, bad), cfg.max_bad)
                 log = step % cfg.log_every == 0 or step == total or stop
                 keep = step % cfg.save_every == 0 or step == total or due or stop
-                if log or keep: check_values(window := read_values(window), cfg.precision)
+                if log or keep:
+                    rows = everybodys(accelerator, window := read_values(window))
+                    check_values(rows, cfg.precision)
                 if log:
-                    window = everybodys(accelerator, window)
                     speed, started = seen/(time.perf_counter() - started), time.perf_counter()
-                    state['history'].append(row := _row([row.values for row in window], step, epoch, speed))
+                    state['history'].append(row := _row([row.values for row in rows], step, epoch, speed))
                     if track: track.log(row, step)
                     bar.set_postfix_str(f"loss {row['loss']:.3g}, {speed:.1f} clips/s", refresh=False)
                     window, seen = [], 0

@@ -117,7 +117,8 @@ def gradients(
             weight = (n/mean if cfg.loss.global_reduction == 'mean' else 1.0)/len(batches)
             accelerator.backward(loss*weight)
         found.append(terms)
-    return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+    names = dict.fromkeys(name for terms in found for name in terms)       # a loss of one's own may leave some out
+    return {name: torch.stack([terms[name] for terms in found if name in terms]).mean() for name in names}
 
 # %% ../../nbs/training/10_update.ipynb #38b76a44
 def update(
