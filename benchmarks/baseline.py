@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sslam_nb.training.pretrain import param_groups
+from sslam_nb.training.update import param_groups
 
 
 def draw_masks(copies, grid, ratio, block, adjust, rng):

@@ -29,13 +29,15 @@ from torch import nn
 
 from sslam_nb.config import override, preset
 from sslam_nb.core import atomic_path, git_commit, project_path, project_root, set_seed, step_generator
+from sslam_nb.data.loading import to_device
 from sslam_nb.evidence.paper_tables import markdown
 from sslam_nb.evidence.plan import tflop
 from sslam_nb.masking import multi_mask
+from sslam_nb.mixing import as_columns
 from sslam_nb.reports.results import hardware
 from sslam_nb.spectrogram import LogMel
 from sslam_nb.sslam import SSLAM, draw_step
-from sslam_nb.training.pretrain import param_groups
+from sslam_nb.training.update import compute_as, param_groups
 from sslam_nb.training.weights import save_checkpoint
 from sslam_nb.use.embed import embed
 
@@ -43,7 +45,7 @@ import import_time
 from baseline import BaselineStep, draw_batch, draw_masks
 
 GPU = torch.cuda.is_available()
-ROUNDS = dict(paper=5, stage1=3, small=6, tiny=15, parts=9, growth=4, imports=3)
+ROUNDS = dict(paper=4, stage1=3, small=6, tiny=15, parts=9, growth=4, imports=3)
 NAMES = {'no': 'float32', 'bf16': 'bf16'}
 ROWS = []
 
@@ -106,9 +108,10 @@ def clips_of(cfg, n_clips, device='cpu'):
 
 
 class OurStep:
-    "Whole updates, as chapter `training.pretrain` makes them between two lines of its log."
+    "Whole updates, as chapter `training.update` makes them between two lines of its log."
     def __init__(self, model, precision='no', device='cpu', compiled=False):
         self.model, self.precision, self.device, recipe = model.to(device).train(), precision, device, model.cfg.optim
+        compute_as(self.model, model.cfg.compute, torch.device(device))
         self.forward = torch.compile(self.model, fullgraph=True) if compiled else self.model
         self.optimizer = torch.optim.AdamW(param_groups(self.model, recipe.weight_decay, recipe.decay_norms), lr=recipe.lr,
                                            betas=recipe.betas, fused=True)
@@ -116,7 +119,7 @@ class OurStep:
     def __call__(self, clips, masks, region):
         recipe = self.model.cfg.optim
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == 'bf16'):
-            loss, _ = self.forward(clips, masks.to(self.device), region.to(self.device))
+            loss, _ = self.forward(clips, to_device(masks, torch.device(self.device)), to_device(as_columns(region), torch.device(self.device)))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
@@ -195,7 +198,7 @@ def compiled(quick, device='cpu'):
     """`torch.compile(model, fullgraph=True)` and the same model as it is. The first step is the one that compiles, with an empty
 cache."""
     section, where = 'Compiled', ', GPU' if device == 'cuda' else ''
-    for size, precisions in [] if quick else [('paper', NAMES)] if device == 'cuda' else [('small', ['bf16']), ('tiny', ['no'])]:
+    for size, precisions in [] if quick else [('paper', NAMES)] if device == 'cuda' else [('paper', ['bf16']), ('small', ['bf16']), ('tiny', ['no'])]:
         cfg = override(preset('stage2', size), batch_size=12 if device == 'cuda' else 2)
         plain, graph = contestant('ours', cfg, device), contestant('ours', cfg, device, compiled=True)
         base = contestant('baseline', cfg, device)

@@ -17,6 +17,7 @@ from .training.checkpoints import load_checkpoint as load_checkpoint, load_offic
 from .training.checkpoints import load_classifier as load_classifier
 from .training.official import export_official as export_official
 from .training.pretrain import pretrain as pretrain
+from .training.launch import submit as submit
 from .training.tracking import log_figures as log_figures
 from .evaluation.frozen import ProbeData as ProbeData, linear_probe as linear_probe
 from .evaluation.recipes import recipe as recipe

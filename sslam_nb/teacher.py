@@ -7,6 +7,7 @@ __all__ = ['ema_momentum', 'ema_update', 'average_top_k', 'EMATeacher']
 
 # %% ../nbs/07_teacher.ipynb #56964762
 from copy import deepcopy
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,8 @@ def average_top_k(
     "Instance norm over patches, mean over k layers, layer norm over channels (Section 3.1; official code)."
     if not 1 <= k <= len(ffn):
         raise ValueError(f"top_k={k} must lie between 1 and the encoder's {len(ffn)} layers")
-    normalised = [F.instance_norm(h.float().transpose(1, 2)) for h in ffn[-k:]]   # eps 1e-5, biased variance
-    mean = torch.stack(normalised).mean(0).transpose(1, 2)
+    normalised = (F.instance_norm(h.float().transpose(1, 2)) for h in ffn[-k:])   # eps 1e-5, biased variance
+    mean = (reduce(torch.add, normalised)/k).transpose(1, 2)                      # one layer at a time is held
     return F.layer_norm(mean, mean.shape[-1:])
 
 # %% ../nbs/07_teacher.ipynb #b02adc8d

@@ -116,14 +116,11 @@ class KeptSoundscapes(SoundscapeDataset):
     "The same clips, rendered once on all cores and kept on disk (ours)."
     path:Path|None = None  # The file; None: every clip is rendered when asked for
     start:int|None = None  # Where its rows begin [bytes]
-
-    def __init__(self, *args, **settings): # As for `SoundscapeDataset`
-        super().__init__(*args, **settings)
-        self._size, self._looked = _row_type(self).itemsize, False
+    _looked = False
 
     def ready(self):
         "Find the file or render all clips into it, once; whoever hands the clips to other processes asks before."
-        folder = cache_folder()
+        folder, self._size = cache_folder(), _row_type(self).itemsize
         if self._looked or folder is None or len(self)*self._size > MOST_BYTES: return
         self.path, self._looked = folder/'soundscapes'/f'{_key(self)}.npy', True
         try: self._open(self.path)
