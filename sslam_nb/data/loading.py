@@ -136,16 +136,16 @@ def open_clips(
 # %% ../../nbs/data/11_loading.ipynb #dd801fb1
 def to_device(
     tensor:torch.Tensor, # On the CPU
-    device:torch.device, # Where it is wanted
+    device:torch.device|str, # Where it is wanted
 )->torch.Tensor:         # There; a GPU copies while Python goes on
     "Move a tensor without waiting for what the device does (ours)."
-    if device.type == 'cuda' and not tensor.is_pinned(): tensor = tensor.pin_memory()
+    if torch.device(device).type == 'cuda' and not tensor.is_pinned(): tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
 
 def on_device(
     batch:dict,          # log_mel (B, T, F), or wave (B, n) and length (B,), or all
     spectrogram:SpectrogramConfig, # For waves without log-mels
-    device:torch.device, # Where to train
+    device:torch.device|str, # Where to train
 )->tuple[torch.Tensor, torch.Tensor|None]: # Log-mels (B, T, F); waves (B, n) if there are any
     "Move a batch to the device; compute its log-mels there if the loader did not (ours)."
     wave = to_device(batch['wave'], device) if 'wave' in batch else None
