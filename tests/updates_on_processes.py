@@ -16,7 +16,7 @@ chapter = sys.modules["sslam_nb.training.pretrain"]
 RANK = int(os.environ.get("RANK", 0))
 # 22 clips: two micro-batches of 3 make 4 updates of 5 or 6 clips, four make 2 of 11; nothing divides evenly
 CFG = override(preset("stage2", "tiny"), width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, local_top_k=2, global_top_k_unmixed=1,
-               target_frames=64, unmixed_frames=16, batch_size=3, epochs=2, mix_share=0.75, clip_norm=1e6, lr=1e-3, log_every=1, save_every=100,
+               target_frames=64, unmixed_frames=16, batch_size=3, epochs=2, mix_share=0.5, clip_norm=1e6, lr=1e-3, log_every=1, save_every=100,
                log_with="none")
 
 

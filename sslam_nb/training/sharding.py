@@ -106,13 +106,13 @@ def _share(value, like:Tensor):
 
 # %% ../../nbs/training/07_sharding.ipynb #88f0bed4
 def _hear_as_often(model:SSLAM):
-    "Every process asks the teacher as often in a step, whether its clips are mixed or not."
-    calls:list[int] = []
-    def even_out(module, inputs, output):
-        for _ in range(len(calls), 2 if module.cfg.variant == 'SSLAM' else 1): module.teacher(inputs[0][:1])
-        calls.clear()
-    model.teacher.register_forward_hook(lambda *_: calls.append(1))
-    model.register_forward_hook(even_out)
+    "Every process asks the teacher as often in a step, whether its clips are mixed or not; then comes the student."
+    heard, most = [], 2 if model.cfg.variant == 'SSLAM' else 1
+    def even_out(*_):
+        for _ in range(len(heard), most if heard else 0): model.teacher(heard[0])
+        heard.clear()
+    model.teacher.register_forward_hook(lambda module, inputs, output: heard.append(inputs[0][:1]))
+    model.student.patch_embed.register_forward_pre_hook(even_out)
 
 def shard(
     model:SSLAM,             # Whole, the same on every process; spread in place
