@@ -6,7 +6,7 @@
 __all__ = ['parts', 'state_bytes', 'kept_bytes', 'activation_bytes', 'memory_of', 'full', 'shard', 'prepare', 'whole']
 
 # %% ../../nbs/training/07_sharding.ipynb #e812bdb6
-import torch
+import torch, warnings
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -69,7 +69,7 @@ def activation_bytes(
     D, N, depth = cfg.encoder.width, cfg.grid[0]*cfg.grid[1], cfg.encoder.depth
     clips, tokens = cfg.batch_size*sum(cfg.halves), 1 + n_visible(N, cfg.masking.mask_ratio)
     rows, number = clips*cfg.mask_copies, _TYPES[cfg.precision].itemsize
-    with FakeTensorMode():
+    with FakeTensorMode(), warnings.catch_warnings(action='ignore'):         # torch warns of its own ways
         model, shown, filled = SSLAM(cfg), torch.empty(rows, tokens, D), torch.empty(rows, N, D)
         with torch.autocast('cpu', _TYPES[cfg.precision], enabled=cfg.precision != 'no'):
             blocks = sum(kept_bytes(block, shown.requires_grad_()) for block in model.student.blocks)
