@@ -6,7 +6,9 @@
 __all__ = ['parts', 'state_bytes', 'kept_bytes', 'activation_bytes', 'memory_of', 'full', 'shard', 'prepare', 'whole']
 
 # %% ../../nbs/training/07_sharding.ipynb #e812bdb6
-import torch, warnings
+import warnings
+
+import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
