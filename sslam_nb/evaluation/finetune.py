@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from ..config import flatten
@@ -31,7 +30,7 @@ from .update import Learner, WeightedOrder, label_weights, layer_groups, learn, 
 from ..spectrogram import LogMel
 from ..training.checkpoints import load_classifier
 from ..training.classifier import Classifier, pool_tokens
-from ..training.pretrain import agreed, note_bad
+from ..training.pretrain import agreed, everybodys, note_bad
 from ..training.state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state,
                                      open_folder, owning, run_identity, save_state, stop_requests)
 from ..training.tracking import tracker_names, tracking
@@ -219,7 +218,7 @@ def _close(state, folder, classes, accelerator, seconds)->Trained:
 def _agree(cfg, accelerator, state, came, late, bad=())->list[int]:
     "The signal to stop and the time to save, as all processes see them; unreadable files of all are noted."
     *told, odd = agreed(accelerator, came[0] if came else 0, late, any(bad))
-    if odd: note_bad(state['bad'], gather_object(bad) if accelerator.num_processes > 1 else bad, cfg.max_bad)
+    if odd: note_bad(state['bad'], everybodys(accelerator, bad), cfg.max_bad)
     return told
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #d4cb59ac

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +22,7 @@ from ..data.loading import BatchOrder
 from .augment import augment
 from .recipes import DownstreamConfig
 from ..training.classifier import Classifier
+from ..training.pretrain import everybodys
 from ..training.update import cosine_warmup, is_decayed
 
 # %% ../../nbs/evaluation/05_update.ipynb #18f9459f
@@ -147,7 +147,7 @@ def look(
     "Fetch losses from the device; one that is not finite is an error (ours)."
     values = torch.stack([row['loss'] for row in window]).tolist()
     rows = [row | dict(loss=value) for row, value in zip(window, values)]
-    if accelerator.num_processes > 1: rows = gather_object(rows)
+    rows = everybodys(accelerator, rows)
     if bad := [row for row in rows if not math.isfinite(row['loss'])]:
         step = min(row['step'] for row in bad)
         first = [row for row in bad if row['step'] == step]                    # of every process that has it
