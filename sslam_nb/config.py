@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'RANGES', 'C', 'SpectrogramConfig', 'EncoderConfig', 'DecoderConfig',
            'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'ComputeConfig', 'flatten', 'check_ranges',
-           'PretrainConfig', 'override', 'without_none', 'preset']
+           'PretrainConfig', 'override', 'preset']
 
 # %% ../nbs/01_config.ipynb #82ca16d0
 import reprlib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from functools import reduce
-from operator import or_
-from types import NoneType, UnionType
-from typing import TypeVar, get_args
+from typing import TypeVar
+
+from .core import as_type
 
 # %% ../nbs/01_config.ipynb #66842f8f
 @dataclass(frozen=True)
@@ -94,6 +93,9 @@ class LossConfig:
     global_reduction:str = 'sum'     # sum over a device's rows (official code) or mean (Eq. 1)
     term_weights:str = 'official'    # official: halves averaged jointly; paper: five terms of weight 1
     mixit_sources:int = 0            # K vectors of the MixIT loss in place of retention, Appendix C; 0 is off
+    mcl_choices:int = 0              # K predictions of a patch, of which the nearest counts (MATPAC++); 0 is off
+    mcl_temperature:tuple = (0.1, 1e-4) # Of the softmax over them, at the first and at the last update of the ramp
+    mcl_share:float = 0.78           # Ramp's updates / all updates
     extra_loss:str|None = None       # A loss of your own, module:function (chapter `losses`); None: none
 
     def __post_init__(self):
@@ -138,12 +140,13 @@ def flatten(
 # %% ../nbs/01_config.ipynb #3699e338
 RANGES = {name: limits for limits, names in {
     (1, 10**9): 'batch_size accumulate clones rows_per_clip epochs max_steps n_clips probe_clips log_every save_every',
-    (0, 10**9): 'workers max_bad unmixed_frames mixit_sources', (0, 2**63 - 1): 'seed',
+    (0, 10**9): 'workers max_bad unmixed_frames mixit_sources mcl_choices', (0, 2**63 - 1): 'seed',
     (1, 256): 'depth n_heads',
     (1, 1024): 'patch_size n_mels mask_block', (1, 64): 'decoder_depth', (1, 63): 'decoder_kernel',
     (1, 16_384): 'width decoder_width decoder_groups', (1, 100_000): 'max_time_patches',
-    (1, 10**6): 'target_frames sample_rate', (0.0, 1e6): 'noise_std weight_decay lr min_lr',
-    (0.0, 1.0): 'mix_share warmup_share ema_start ema_end ema_share drop_path mask_adjust betas',
+    (1, 10**6): 'target_frames sample_rate', (0.0, 1e6): 'noise_std weight_decay lr min_lr', (1, 1000): 'events',
+    (1e-6, 100.0): 'mcl_temperature',
+    (0.0, 1.0): 'mcl_share mix_share warmup_share ema_start ema_end ema_share drop_path mask_adjust betas',
     (0.01, 0.99): 'mask_ratio', (0.001, 64.0): 'mlp_ratio', (-1e6, 1e6): 'mean', (1e-6, 1e6): 'std clip_norm',
     }.items() for name in names.split()}
 
@@ -179,6 +182,7 @@ class PretrainConfig:
     variant:str = 'SSLAM'       # MB-UA, MB-PMA, MB-UA-PMA or SSLAM, Section 4.3
     data:str = 'soundscapes'    # 'soundscapes' (embedded), a folder of audio or parquet, or hf:owner/name
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
+    events:tuple = (1, 4)       # Fewest and most sounds of such a clip, all at once at the densest instant
     dataset:str|None = None     # Name in data.registry of what lies in `data`; None: any folder
     labels:str|None = None      # Column of the labels in a folder's tables; None looks for the usual names
     separator:str|None = None   # Between labels in a cell; None: the strongest of line end ; | , that occurs
@@ -207,7 +211,6 @@ class PretrainConfig:
     loss:LossConfig = field(default_factory=LossConfig)
     optim:OptimConfig = field(default_factory=OptimConfig)
     compute:ComputeConfig = field(default_factory=ComputeConfig)
-
     def __post_init__(self): _check_run(self)
     @property
     def halves(self)->tuple[bool, bool]:
@@ -241,6 +244,10 @@ def _check_run(cfg:PretrainConfig):
               (values['target_frames'] > longest, f"max_time_patches={cfg.encoder.max_time_patches} has positions "
                f"for {longest} frames, fewer than target_frames={values['target_frames']}"),
               (cfg.loss.mixit_sources and cfg.variant != 'SSLAM', "mixit_sources needs variant=SSLAM"),
+              (cfg.loss.mixit_sources and cfg.loss.mcl_choices, "mixit_sources and mcl_choices both change what the "
+               "decoder's output means; leave one at 0"),
+              (cfg.events[0] > cfg.events[1], f"events={cfg.events} must be fewest, most"),
+              (cfg.events != (1, 4) and cfg.data != 'soundscapes', "events is for the embedded soundscapes: leave it"),
               (cfg.halves[1] and cfg.mixing.mix_mode != 'none' and cfg.batch_size < 2,
                "batch_size=1 cannot mix two clips; choose 2 or more, or variant MB-UA")]
     for broken, said in rules:
@@ -269,26 +276,8 @@ def _replace(cfg, changes:dict):
     for f in fields(cfg):
         value = getattr(cfg, f.name)
         if is_dataclass(value): new[f.name] = _replace(value, changes)
-        elif f.name in changes: new[f.name] = _typed(f.name, changes[f.name], f.type)
+        elif f.name in changes: new[f.name] = as_type(f.name, changes[f.name], f.type)
     return replace(cfg, **new)
-
-# %% ../nbs/01_config.ipynb #5483f364
-def without_none(
-    hint, # Annotation of a field
-):        # int for int and for int|None; int|str for int|str|None
-    "The types that a value may have where it is not None (ours)."
-    if not isinstance(hint, UnionType): return hint
-    return reduce(or_, (kind for kind in get_args(hint) if kind is not NoneType))
-
-def _typed(name:str, value, hint):
-    "Return `value` as the type that `hint` names, or say what was expected."
-    wanted = without_none(hint)
-    if type(value) is wanted or isinstance(wanted, UnionType) and type(value) in get_args(wanted): return value
-    if wanted is float and type(value) is int and abs(value) < 2**63: return float(value)
-    if wanted is tuple and type(value) is list: return tuple(value)
-    shown = reprlib.repr(value) if isinstance(value, (str, int, float)) else f'a {type(value).__name__}'
-    kind = getattr(wanted, '__name__', wanted)
-    raise ValueError(f"{name}={shown} must be of type {kind}, not {type(value).__name__}")
 
 # %% ../nbs/01_config.ipynb #04063209
 _STAGE1 = dict(stage='stage1', variant='MB-UA', epochs=10, lr=5e-4, warmup_share=53.333/400,

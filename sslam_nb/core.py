@@ -4,15 +4,19 @@
 
 # %% auto #0
 __all__ = ['set_seed', 'step_generator', 'pick_device', 'project_root', 'project_path', 'input_path', 'git_commit',
-           'import_torchaudio', 'import_extra', 'sync', 'atomic_path', 'parse_json', 'evaluating', 'fits_in_memory',
-           'tell', 'progress']
+           'import_torchaudio', 'import_extra', 'sync', 'atomic_path', 'parse_json', 'without_none', 'as_type',
+           'evaluating', 'fits_in_memory', 'tell', 'progress']
 
 # %% ../nbs/00_core.ipynb #c9cc97d8
-import errno, json, os, random, shutil, subprocess, sys, types
+import errno, json, os, random, reprlib, shutil, subprocess, sys, types
 from contextlib import contextmanager
+from functools import reduce
 from importlib import import_module
 from importlib.resources import files
+from operator import or_
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args
 
 import numpy as np
 import torch
@@ -166,6 +170,28 @@ def parse_json(
                          "it may be cut short") from None
     if isinstance(value, kind): return value
     raise ValueError(f"{name} holds a {type(value).__name__} where a {kind.__name__} belongs")
+
+# %% ../nbs/00_core.ipynb #ab80cc67
+def without_none(
+    hint, # Annotation of a field
+):        # int for int and for int|None; int|str for int|str|None
+    "The types that a value may have where it is not None (ours)."
+    if not isinstance(hint, UnionType): return hint
+    return reduce(or_, (kind for kind in get_args(hint) if kind is not NoneType))
+
+def as_type(
+    name:str, # Of the field, for the error
+    value,    # As given
+    hint,     # Annotation of the field
+):            # The same value, of that type
+    "A value as the type that its field wants, or one error that says what was expected (ours)."
+    wanted = without_none(hint)
+    if type(value) is wanted or isinstance(wanted, UnionType) and type(value) in get_args(wanted): return value
+    if wanted is float and type(value) is int and abs(value) < 2**63: return float(value)
+    if wanted is tuple and type(value) is list: return tuple(value)
+    shown = reprlib.repr(value) if isinstance(value, (str, int, float)) else f'a {type(value).__name__}'
+    kind = getattr(wanted, '__name__', wanted)
+    raise ValueError(f"{name}={shown} must be of type {kind}, not {type(value).__name__}")
 
 # %% ../nbs/00_core.ipynb #2f13947a
 @contextmanager

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['regression_error', 'hidden_mean', 'local_loss', 'global_loss', 'combine_sources', 'srl_target', 'term_weights',
-           'total_loss', 'assignments', 'mixit_loss', 'find_loss']
+           'total_loss', 'assignments', 'mixit_loss', 'choice_error', 'choice_temperature', 'find_loss']
 
 # %% ../nbs/08_losses.ipynb #35544396
 import sys
@@ -36,9 +36,12 @@ def local_loss(
     pred:Tensor,   # Decoder output (B, M, N, D)
     target:Tensor, # Targets Z, the same for all copies (B, N, D)
     mask:Tensor,   # True = hidden (B, M, N), bool
+    temperature:Tensor|None=None, # For K predictions (B, M, N, K, D), see below; None: there is one
 )->Tensor:         # Scalar
     "Mean error over hidden patches (Eq. 2)."
-    return hidden_mean(regression_error(pred, target[:, None]), mask)
+    target = target[:, None]
+    error = regression_error(pred, target) if temperature is None else choice_error(pred, target, temperature)
+    return hidden_mean(error, mask)
 
 # %% ../nbs/08_losses.ipynb #20a5c058
 def global_loss(
@@ -117,6 +120,26 @@ def mixit_loss(
     A = assignments(pred.shape[2]).to(y)
     error = (zz - 2*torch.einsum('rsk,ask->ars', zy, A) + torch.einsum('ask,asl,rkl->ars', A, A, yy)).sum(-1)
     return (error.min(0).values/counted.sum(1).clamp(min=1)).mean()*pred.shape[-1]**-0.5
+
+# %% ../nbs/08_losses.ipynb #3bda0445
+def choice_error(
+    pred:Tensor,   # K predictions of every patch (..., K, D)
+    target:Tensor, # Targets, broadcast against `pred` without K (..., D)
+    temperature:float|Tensor, # T; towards 0 the nearest counts alone
+)->Tensor:         # Error of each row (...), float32
+    "Errors of several predictions, weighed by how near each comes (arXiv 2508.12709; scale ours)."
+    error = regression_error(pred, target[..., None, :])
+    share = torch.softmax(-error.detach()*pred.shape[-1]**-0.5/temperature, -1)
+    return (share*error).sum(-1)
+
+def choice_temperature(
+    step:int,       # Finished updates
+    ramp_steps:int, # Until the last temperature; 0: it holds from the start
+    first:float=0.1, # At step 0
+    last:float=1e-4, # From `ramp_steps` on
+)->float:           # T
+    "Falls by the same factor in every update (arXiv 2508.12709)."
+    return first*(last/first)**min(1, step/ramp_steps) if ramp_steps else last
 
 # %% ../nbs/08_losses.ipynb #0433096a
 def find_loss(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['draw_step', 'draw_noise', 'in_compute_type', 'predict_hidden', 'Targets', 'teacher_targets', 'local_and_global',
-           'retention', 'Step', 'extra_terms', 'collapse_monitor', 'known_shapes', 'SSLAM']
+           'retention', 'Step', 'extra_terms', 'Choices', 'heads', 'collapse_monitor', 'known_shapes', 'SSLAM']
 
 # %% ../nbs/09_sslam.ipynb #8dee492f
 from functools import partial
@@ -109,9 +109,10 @@ def teacher_targets(
 def local_and_global(
     cfg:PretrainConfig, # Switches of Table 5
     cls:Tensor,         # CLS outputs (H*B, M, D)
-    pred:Tensor,        # Decoder outputs (H*B, M, N, D)
+    pred:Tensor,        # Decoder outputs (H*B, M, N, D), or K choices (H*B, M, N, K, D)
     targets:Targets,    # From the teacher
     masks:Tensor,       # True = hidden (H*B, M, N)
+    temperature:Tensor|None=None, # Of the choices; None: there are none
 )->dict[str, Tensor]:   # Up to four scalars by name
     "Local and global losses of each half (Eqs. 1 and 2, Table 5)."
     names = [name for name, present in zip(('unmixed', 'mixed'), cfg.halves) if present]
@@ -119,7 +120,7 @@ def local_and_global(
     B, terms = len(cls)//len(names), {}
     for i, name in enumerate(names):
         rows = slice(i*B, (i + 1)*B)
-        terms[f'local_{name}'] = local_loss(pred[rows], targets.patch[rows], masks[rows])
+        terms[f'local_{name}'] = local_loss(pred[rows], targets.patch[rows], masks[rows], temperature)
         if wanted[name]:
             terms[f'global_{name}'] = global_loss(cls[rows], targets.clip[rows], cfg.loss.global_reduction)
     return terms
@@ -133,6 +134,7 @@ def retention(
     masks:Tensor,        # True = hidden (2B, M, N)
     region:Tensor,       # Mixed patch columns, (n_time,) True = mixed or an index (n_mixed,)
     mixit_head:nn.Module|None=None, # D to K*D, for MixIT
+    temperature:Tensor|None=None, # Of K choices, `pred` (2B, M, N, K, D); None: there are none
 )->dict[str, Tensor]:    # One or two scalars by name; none without guests
     "Source retention, or MixIT in its place (Eqs. 4 and 6)."
     if targets.guest is None or targets.own_clip is None or targets.guest_clip is None: return {}
@@ -145,7 +147,8 @@ def retention(
         sources = torch.stack([own, guest]).repeat_interleave(M, 1)            # (2, B*M, N, D)
         vectors = mixit_head(pred).unflatten(-1, (loss.mixit_sources, -1)).flatten(0, 1)
         return {'mixit': mixit_loss(vectors, sources, (mask & as_region(mixed, mask.shape[2])).flatten(0, 1))}
-    terms = {'retention': local_loss(pred, srl_target(own, targets.guest, mixed, loss.retention_op), mask)}
+    target = srl_target(own, targets.guest, mixed, loss.retention_op)
+    terms = {'retention': local_loss(pred, target, mask, temperature)}
     if loss.global_retention:
         target = combine_sources(targets.own_clip, targets.guest_clip, loss.retention_op)
         terms['global_retention'] = global_loss(cls[B:], target, loss.global_reduction)
@@ -165,10 +168,11 @@ class Step(NamedTuple):
 _TAKEN = set('step epoch loss lr ema grad_norm clips_per_s target_std pred_std target_var_over_clips'.split())
 
 def extra_terms(
-    place:str,         # module:function
+    place:str|None,    # module:function; None: there is none
     step:Step,         # Given to it
 )->dict[str, Tensor]:  # Scalars by name
     "The terms of a loss of one's own, checked (ours)."
+    if place is None: return {}
     terms = find_loss(place)(step)
     scalar = lambda value: isinstance(value, Tensor) and value.ndim == 0
     if not isinstance(terms, dict) or not all(map(scalar, terms.values())):
@@ -178,6 +182,33 @@ def extra_terms(
         raise ValueError(f"extra_loss={place!r} calls a term {taken[0]!r}, the name of another column of "
                          "the metrics; choose another")
     return terms
+
+# %% ../nbs/09_sslam.ipynb #a14d84e2
+class Choices(nn.Module):
+    "K predictions of every patch (arXiv 2508.12709)."
+    temperature:Tensor # Of the softmax over their errors; the training loop lets it fall
+    def __init__(self,
+        width:int,         # D
+        choices:int,       # K
+        temperature:float, # At the first update
+    ):
+        super().__init__()
+        self.k, self.heads = choices, nn.Linear(width, choices*width)
+        self.register_buffer('temperature', torch.tensor(temperature), persistent=False)
+
+    def forward(self,
+        pred:Tensor, # Decoder outputs (..., D)
+    )->Tensor:       # (..., K, D)
+        "Every head's guess."
+        return self.heads(pred).unflatten(-1, (self.k, -1))
+
+def heads(
+    cfg:PretrainConfig, # Gives mixit_sources and mcl_choices
+)->tuple[nn.Module|None, Choices|None]: # MixIT's, and those of several guesses; None: not asked for
+    "What stands behind the decoder where a switch asks for it (Appendix C; ours)."
+    width, k, loss = cfg.encoder.width, cfg.loss.mixit_sources, cfg.loss
+    mixit = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, k*width)) if k else None
+    return mixit, Choices(width, loss.mcl_choices, loss.mcl_temperature[0]) if loss.mcl_choices else None
 
 # %% ../nbs/09_sslam.ipynb #b5a44e9e
 @torch.no_grad()
@@ -223,11 +254,11 @@ class SSLAM(nn.Module):
         cfg:PretrainConfig, # Sizes and switches
     ):
         super().__init__()
-        self.cfg, width, k = cfg, cfg.encoder.width, cfg.loss.mixit_sources
+        self.cfg = cfg
         self.student = AudioViT(cfg.encoder, cfg.spectrogram.n_mels)
-        self.decoder = ConvDecoder(width, cfg.decoder, self.student.n_mel_patches)
+        self.decoder = ConvDecoder(cfg.encoder.width, cfg.decoder, self.student.n_mel_patches)
         self.teacher = EMATeacher(self.student)
-        self.mixit_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, k*width)) if k else None
+        self.mixit_head, self.choices = heads(cfg)
         self.weights = term_weights(all(cfg.halves), cfg.loss.term_weights, cfg.loss.global_reduction)
 
     def clips(self,
@@ -255,10 +286,10 @@ class SSLAM(nn.Module):
         masks = mask.repeat(len(clips)//len(log_mel), 1, 1)   # a mixture has its main clip's masks
         targets = teacher_targets(self.cfg, self.teacher, log_mel, clips, columns)   # first: it keeps no activations
         cls, pred = predict_hidden(self.student, self.decoder, clips, masks, generator, keep, noise)
-        terms = local_and_global(self.cfg, cls, pred, targets, masks)
-        terms |= retention(self.cfg, cls, pred, targets, masks, columns, self.mixit_head)
-        if place := self.cfg.loss.extra_loss:
-            terms |= extra_terms(place, Step(log_mel, clips, masks, region, cls, pred, targets))
+        guess, temperature = (pred, None) if self.choices is None else (self.choices(pred), self.choices.temperature)
+        terms = local_and_global(self.cfg, cls, guess, targets, masks, temperature)
+        terms |= retention(self.cfg, cls, guess, targets, masks, columns, self.mixit_head, temperature)
+        terms |= extra_terms(self.cfg.loss.extra_loss, Step(log_mel, clips, masks, region, cls, pred, targets))
         total = total_loss(terms, self.weights)
         logged = {'loss': total} | terms | collapse_monitor(pred, targets.patch, masks, len(log_mel))
         return total, {name: value.detach() for name, value in logged.items()}

@@ -25,6 +25,7 @@ CASES = {"stage 1": dict(stage="stage1"), "MB-UA": dict(variant="MB-UA"), "MB-PM
          "mean": dict(mix_op="mean", global_mixed=False), "waveform": dict(mix_op="waveform", filterbank="device"),
          "max": dict(retention_op="max", global_retention=True, global_reduction="sum"),
          "own loss": dict(extra_loss="test_graph:quiet_clips", term_weights="paper"), "MixIT": dict(mixit_sources=3),
+         "choices": dict(mcl_choices=3),
          "again": dict(checkpoint_activations=True, mixit_sources=2)}
 TWICE = "SSLAM", "MB-PMA", "MixIT"      # given with booleans, too
 

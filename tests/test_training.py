@@ -41,6 +41,13 @@ def test_waveform_mixing_and_mixit_train(tmp_path):
         assert history.loss.notna().all() and ("mixit" in history) == ("mixit_sources" in changes)
 
 
+def test_choices_train_and_their_temperature_falls(tmp_path):
+    cfg = small(max_steps=4, log_every=1, mcl_choices=3, mcl_share=0.5)
+    run = pretrain(cfg, open_data(cfg).pretrain, tmp_path, device="cpu")
+    assert run.history.loss.notna().all() and len(run.history) == 4
+    assert run.model.choices.temperature.item() == pytest.approx(cfg.loss.mcl_temperature[1])
+
+
 def test_a_disk_that_fills_up_keeps_the_last_good_state(tmp_path):
     "The kernel refuses files beyond a limit, as it refuses a full disk, while step 4 is being saved."
     cfg = small(epochs=2, save_every=2)

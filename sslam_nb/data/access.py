@@ -215,14 +215,14 @@ def _named(cfg:PretrainConfig, root:str|Path)->Splits:
 
 # %% ../../nbs/data/22_access.ipynb #eed268a7
 def open_data(
-    cfg:PretrainConfig, # data, dataset, n_clips, probe_clips, labels ..., max_bad and the spectrogram are used
+    cfg:PretrainConfig, # data, dataset, n_clips, events, probe_clips, labels ..., max_bad and the spectrogram are used
 )->Splits:              # What to train and to probe on
     "The sources of a run: embedded data, a folder, parquet, the Hub, shards, or a set of the paper (ours)."
     frames, rate = cfg.spectrogram.target_frames, cfg.spectrogram.sample_rate
     if cfg.data == 'soundscapes':
         if cfg.dataset: raise ValueError(f"dataset={cfg.dataset!r} needs data, the folder that it lies in")
-        sizes = (cfg.n_clips, *cfg.probe_clips)
-        return Splits(*(KeptSoundscapes(n, seed=seed, duration=frames/100) for seed, n in enumerate(sizes)))
+        probes = (KeptSoundscapes(n, seed=seed, duration=frames/100) for seed, n in enumerate(cfg.probe_clips, 1))
+        return Splits(KeptSoundscapes(cfg.n_clips, seed=0, duration=frames/100, events=cfg.events), *probes)
     hub = is_hub(cfg.data)
     root = cfg.data if hub else input_path(cfg.data)
     if cfg.dataset: return _named(cfg, root)

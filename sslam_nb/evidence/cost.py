@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from ..config import PretrainConfig, SpectrogramConfig, override, preset, without_none
+from ..config import PretrainConfig, SpectrogramConfig, override, preset
 from ..core import input_path, parse_json
 from ..data.loading import BatchOrder
 from ..data.shards import ShardSource, pack_shards
@@ -237,7 +237,7 @@ def cost(
 )->pd.DataFrame:              # value, unit, rests on; '-' where nothing is known
     "What a run takes, and what each number rests on (ours)."
     if type(cards) is not int or cards < 1: raise ValueError(f"cards={cards!r} must be 1 or more")
-    cfg = override(cfg, **without_none(dict(n_clips=n_clips, accumulate=accumulate, shard=shard)))
+    cfg = override(cfg, n_clips=n_clips, accumulate=accumulate, shard=shard)
     memory, speed = card_of(kind, measured).memory, pace(cfg, kind, utilisation, measured)
     again = cfg.compute.accumulate
     steps = BatchOrder(cfg.n_clips, cfg.batch_size, processes=cards, accumulate=again).steps

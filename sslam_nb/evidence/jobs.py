@@ -55,7 +55,8 @@ def lineage(
     return list(found.values())
 
 # %% ../../nbs/evidence/02_jobs.ipynb #3cfcf807
-_TINY = dict(n_mels=64, mean=-4.74, std=3.19, width=96, n_clips=2048)
+_TINY = dict(n_mels=64, mean=-4.74, std=3.19, n_clips=2048)
+_SETTINGS = {'tiny-study': dict(width=96), 'tiny-single': dict(events=(1, 1))}   # else as the preset: 128; 1 to 4
 _TINY_JUDGED = {'any': dict(n_mels=64),
                 'soundscapes': dict(n_mels=64, mean=-4.74, std=3.19, n_clips=(1000, 1000))}
 
@@ -65,9 +66,10 @@ def shown_size(
     "The size of a table's runs by its own name (ours)."
     return 'tiny-study' if size == 'tiny' else size
 
-def _scale(size:str, kind:dict)->tuple[str, dict]:
+def _scale(size:str, kind:dict, settings:dict|None=None)->tuple[str, dict]:
     "The preset that a size begins with, and what the tables change."
-    return ('tiny', kind) if shown_size(size) == 'tiny-study' else (size, {})
+    if (size := shown_size(size)) not in _SETTINGS: return size, {}
+    return 'tiny', kind | (settings or {}).get(size, {})
 
 # %% ../../nbs/evidence/02_jobs.ipynb #9932553e
 def stage1(
@@ -76,7 +78,7 @@ def stage1(
     **changes,     # Of the preset, by plain name
 )->Job:
     "Pre-training on unmixed clips, if not changed (Section 3.3)."
-    size, scale = _scale(size, _TINY | dict(epochs=8))
+    size, scale = _scale(size, _TINY | dict(epochs=8), _SETTINGS)
     return Job(override(preset('stage1', size), **scale | dict(seed=seed) | changes))
 
 def untrained(
@@ -93,8 +95,8 @@ def stage2(
     **changes,         # Of the preset, by plain name
 )->Job:
     "Pre-training on mixtures from the plain Stage 1 of that seed (Section 3.3)."
-    size, scale = _scale(size, _TINY | dict(epochs=4, lr=1e-3))
-    cfg = override(preset('stage2', size), **scale | dict(seed=seed, variant=variant) | changes)
+    preset_size, scale = _scale(size, _TINY | dict(epochs=4, lr=1e-3), _SETTINGS)
+    cfg = override(preset('stage2', preset_size), **scale | dict(seed=seed, variant=variant) | changes)
     return Job(cfg, stage1(size, seed))
 
 # %% ../../nbs/evidence/02_jobs.ipynb #f099150a

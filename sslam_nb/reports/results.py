@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 
 import sslam_nb
-from ..config import flatten, without_none
-from ..core import atomic_path, git_commit, input_path, parse_json, project_root
+from ..config import flatten
+from ..core import atomic_path, git_commit, input_path, parse_json, project_root, without_none
 
 # %% ../../nbs/reports/00_results.ipynb #21f040a6
 SCHEMA = 2 # Raised when a field changes its meaning; 2: records are signed

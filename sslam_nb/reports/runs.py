@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..config import PretrainConfig, flatten, override, preset, without_none
-from ..core import input_path, project_path, set_seed, step_generator, tell
+from ..config import PretrainConfig, flatten, override, preset
+from ..core import input_path, project_path, set_seed, step_generator, tell, without_none
 from ..data.access import Splits, open_data
 from ..data.account import plain_account
 from ..data.hub_rows import hub_name

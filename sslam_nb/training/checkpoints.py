@@ -86,7 +86,8 @@ def initialise(
     _copy(student, model.student)
     _copy(found.teacher.encoder if whole else student, model.teacher.encoder)
     if whole: _copy(found.decoder, model.decoder)
-    if whole and None not in (found.mixit_head, model.mixit_head): _copy(found.mixit_head, model.mixit_head)
+    for head in ('mixit_head', 'choices') if whole else ():
+        if None not in (theirs := getattr(found, head), mine := getattr(model, head)): _copy(theirs, mine)
     origin = getattr(found, 'provenance', None) or {}
     kind = origin.get('layout') or ('ours' if whole else 'ours, fine-tuned')
     teacher = origin.get('teacher', "the file's EMA") if whole else 'a copy of the student'

@@ -246,8 +246,9 @@ def export_official(
         config = flatten(model.encoder.cfg) | {'n_mels': n_mels}
         layout, settings = 'finetuned', {'config': config, 'pool': model.pool, 'classes': model.classes}
     else: raise TypeError(f"the official layouts have no place for a {type(model).__name__} alone")
-    if getattr(model, 'mixit_head', None) is not None:
-        raise ValueError("the official layouts have no place for a MixIT head")
+    for head, what in dict(mixit_head='MixIT', choices='multiple-choice').items():
+        if getattr(model, head, None) is not None:
+            raise ValueError(f"the official layouts have no place for a {what} head")
     weights = {official_name(name, layout): value.detach().cpu().clone()
                for name, value in model.state_dict().items()}
     ema = {key.removeprefix('_ema.'): weights.pop(key) for key in list(weights) if key.startswith('_ema.')}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..config import ComputeConfig, PretrainConfig
 from ..core import pick_device, step_generator
 from ..data.loading import on_device, to_device
+from ..losses import choice_temperature
 from ..mixing import as_columns
 from ..sslam import SSLAM, draw_noise, draw_step
 from ..teacher import ema_momentum
@@ -136,10 +137,13 @@ def update(
     lr = cosine_warmup(step, total, round(recipe.warmup_share*total), recipe.lr, recipe.min_lr)
     for group in optimizer.param_groups: group['lr'] = lr
     optimizer.zero_grad(set_to_none=True)
+    inner = accelerator.unwrap_model(model)
+    if inner.choices is not None:
+        ramp = round(cfg.loss.mcl_share*total)
+        inner.choices.temperature.fill_(choice_temperature(step, ramp, *cfg.loss.mcl_temperature))
     logged = gradients(accelerator, model, [batch] if isinstance(batch, dict) else batch, cfg, step, n_clips)
     norm = full(accelerator.clip_grad_norm_(model.parameters(), recipe.clip_norm))
     optimizer.step()
     momentum = ema_momentum(step + 1, recipe.ema_start, recipe.ema_end, round(recipe.ema_share*total))
-    inner = accelerator.unwrap_model(model)
     inner.teacher.update(inner.student, momentum)
     return logged | dict(grad_norm=norm, lr=lr, ema=momentum)
