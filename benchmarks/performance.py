@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from sslam_nb.masking import multi_mask
 from sslam_nb.mixing import as_columns
 from sslam_nb.reports.results import hardware
 from sslam_nb.spectrogram import LogMel
-from sslam_nb.sslam import SSLAM, draw_step
+from sslam_nb.sslam import SSLAM, draw_noise, draw_step
 from sslam_nb.training.update import compute_as, param_groups
 from sslam_nb.training.weights import save_checkpoint
 from sslam_nb.use.embed import embed
@@ -111,15 +112,16 @@ class OurStep:
     "Whole updates, as chapter `training.update` makes them between two lines of its log."
     def __init__(self, model, precision='no', device='cpu', compiled=False):
         self.model, self.precision, self.device, recipe = model.to(device).train(), precision, device, model.cfg.optim
-        compute_as(self.model, model.cfg.compute, torch.device(device))
-        self.forward = torch.compile(self.model, fullgraph=True) if compiled else self.model
+        compute_as(self.model, replace(model.cfg.compute, compile=compiled), torch.device(device))
+        self.generator = torch.Generator(device) if compiled else None         # a graph is given its noise, as in the loop
         self.optimizer = torch.optim.AdamW(param_groups(self.model, recipe.weight_decay, recipe.decay_norms), lr=recipe.lr,
                                            betas=recipe.betas, fused=True)
 
     def __call__(self, clips, masks, region):
-        recipe = self.model.cfg.optim
+        cfg, device = self.model.cfg, torch.device(self.device)
+        noise, recipe = self.generator and draw_noise(cfg, len(clips), self.generator), cfg.optim
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == 'bf16'):
-            loss, _ = self.forward(clips, to_device(masks, torch.device(self.device)), to_device(as_columns(region), torch.device(self.device)))
+            loss, _ = self.model(clips, to_device(masks, device), to_device(as_columns(region), device), noise=noise)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)

@@ -53,7 +53,8 @@ class ConvDecoder(nn.Module):
         generator:torch.Generator|None=None, # Source of randomness, on the same device
     )->Tensor:                 # N(0, noise_std**2)
         "What stands in hidden places: fresh noise, not a learned token (official code)."
-        return torch.randn(shape, device=like.device, dtype=like.dtype, generator=generator)*self.noise_std
+        source = {} if generator is None else dict(generator=generator)      # a graph of any batch takes no None
+        return torch.randn(shape, device=like.device, dtype=like.dtype, **source)*self.noise_std
 
     def forward(self,
         patches:Tensor, # Visible encodings and noise in their places, no CLS (R, N, D), time-major

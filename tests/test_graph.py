@@ -152,6 +152,15 @@ class Waits(TorchDispatchMode):
 MAY = {"draw_step", "step_generator", "as_columns", "__getitem__", "__iter__", "save_state", "check_finite", "read_values", "_finish"}
 
 
+def test_a_second_size_in_one_process():
+    "By then torch leaves sizes open, in the noise too, which the graph draws itself here."
+    for frames in (128, 64):
+        cfg, model, (log_mel, mask, region, _), _ = setting(target_frames=frames)
+        model = torch.compile(model, fullgraph=True, backend="aot_eager")
+        loss, _ = model(torch.randn(2, frames, 128), mask, as_columns(region))
+        assert loss.isfinite()
+
+
 @pytest.mark.parametrize("changes", [{}, dict(accumulate=2, mix_share=0.5), dict(mixit_sources=2, checkpoint_activations=True),
                                      dict(mix_op="waveform", filterbank="device", clones=1)], ids=lambda changes: "-".join(changes) or "plain")
 def test_nothing_is_read_between_two_rows(changes, tmp_path, monkeypatch):
