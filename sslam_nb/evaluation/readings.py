@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from ..config import SpectrogramConfig
 from ..core import evaluating
@@ -64,6 +65,12 @@ def _batches(tokens:Tokens, every_block:bool, size:int, epochs:int, generator:to
         for rows in torch.randperm(len(layers), generator=generator).split(size):
             yield layers[rows], tokens.target[rows]
 
+def _fold(standard:nn.BatchNorm1d, head:nn.Linear):
+    "Make a head that has learnt on standardised numbers one that takes them as they are."
+    with torch.no_grad():
+        head.weight /= (standard.running_var + standard.eps).sqrt()
+        head.bias -= head.weight @ standard.running_mean
+
 def score_tokens(
     model:Classifier, # With any reading
     test:Tokens,      # Of its encoder
@@ -94,7 +101,7 @@ def fit_reading(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Classifier(encoder, len(train.classes), reading, train.classes, prototypes=prototypes, **known)
-        model = model.to(device)
+        model, standard = model.to(device), nn.BatchNorm1d(model.reader.size, affine=False).to(device)
         learns = [p for name, p in model.named_parameters() if not name.startswith('encoder.')]
         groups = [dict(params=[p for p in learns if is_decayed(p, False) is decayed], weight_decay=weight_decay*decayed)
                   for decayed in (True, False)]
@@ -103,11 +110,12 @@ def fit_reading(
         batches = _batches(train, model.reader.every_block, batch_size, epochs, torch.Generator().manual_seed(seed))
         for step, (layers, target) in enumerate(batches):
             for group in optimizer.param_groups: group['lr'] = cosine_warmup(step, total, total//40, lr, 1e-6)
-            value = classification_loss(model(layers.to(device)), target.to(device), loss)
+            seen = standard(model.final_norm(model.read(layers.to(device))))
+            value = classification_loss(model.head(model.dropout(seen)), target.to(device), loss)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
-    model.reader.eval()
+    _fold(standard, model.head)
     if not value.isfinite(): raise FloatingPointError(f"the loss of the reading {reading!r} is {value}; try a lower lr")
     return model
 

@@ -32,6 +32,7 @@ class Reading(nn.Module):
     every_block = False # True: reads the tokens of all blocks; else those of the last
     learned = False     # True: has weights of its own
     normed = True       # True: a LayerNorm follows
+    dropout = 0.0       # Share of its numbers that the head does not see in training
     n_prototypes = 0    # J, of a reading that has them
     def __init__(self,
         cfg:EncoderConfig,     # Gives D, L and the heads
@@ -126,6 +127,7 @@ class Classifier(nn.Module):
         self.classes = None if classes is None else tuple(classes)
         self.reader = reading_class(reading)(encoder.cfg, encoder.n_mel_patches, prototypes)
         self.final_norm, self.head = new_head(self.reader.size, n_classes, self.reader.normed)
+        self.dropout = nn.Dropout(self.reader.dropout)
 
     def forward(self,
         x:Tensor, # Clips (B, T, F), or what is stored of them, as for `read`
@@ -144,7 +146,7 @@ class Classifier(nn.Module):
         vector:Tensor, # What has been read (B, K)
     )->Tensor:         # (B, C)
         "The head alone."
-        return torch.nan_to_num(self.head(self.final_norm(vector)))
+        return torch.nan_to_num(self.head(self.dropout(self.final_norm(vector))))
 
 # %% ../../nbs/training/01_classifier.ipynb #5f785a92
 class AttentiveReading(Reading):
@@ -161,12 +163,11 @@ class AttentiveReading(Reading):
 
 class PrototypeReading(Reading):
     "Each binarised prototype's strongest answer over the patches (arXiv 2509.24901)."
-    learned, normed = True, False
+    learned, normed, dropout = True, False, 0.2
     def __init__(self, cfg:EncoderConfig, n_mel:int, prototypes:int=10_000):
         super().__init__(cfg, n_mel, prototypes)
         self.n_prototypes = prototypes
         self.prototypes = nn.Parameter(0.02*torch.randn(prototypes, cfg.width))
-        self.dropout = nn.Dropout(0.2)
 
     @staticmethod
     def count(cfg, n_mel, prototypes): return prototypes
@@ -177,7 +178,7 @@ class PrototypeReading(Reading):
 
     def forward(self, tokens):
         patches, wanted = (F.normalize(x, dim=-1) for x in (tokens[:, -1, 1:], self.signs()))
-        return self.dropout((patches @ wanted.mT).amax(1))
+        return (patches @ wanted.mT).amax(1)
 
 # %% ../../nbs/training/01_classifier.ipynb #9a09fe1c
 class GatedReading(PrototypeReading):
@@ -193,6 +194,6 @@ class GatedReading(PrototypeReading):
         mixed = torch.einsum('l,blnd->bnd', self.gate.softmax(0), F.normalize(tokens, dim=-1))
         similar = F.normalize(mixed, dim=-1) @ F.normalize(self.prototypes, dim=-1).mT       # (B, 1 + N, J)
         cls, patches = similar[:, 0], similar[:, 1:]
-        return self.dropout(torch.cat([patches.amin(1), cls, patches.amax(1)], dim=1))
+        return torch.cat([patches.amin(1), cls, patches.amax(1)], dim=1)
 
 READINGS |= dict(attentive=AttentiveReading, prototypes=PrototypeReading, gated=GatedReading)
