@@ -10,7 +10,7 @@ from sslam_nb.evidence.paper_tables import save_index
 from sslam_nb.reports.results import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = ('algorithm', 'parity', 'one_run')              # these write no file; --check runs them too
+SHOWN = ('algorithm', 'parity', 'one_run', 'readings')  # these write no file; --check runs them too
 NEEDED = ('config', 'commit', 'data_checksum', 'hardware', 'created')
 
 def render(path):

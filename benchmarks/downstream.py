@@ -22,7 +22,8 @@ from sslam_nb.encoder import AudioViT
 from sslam_nb.evaluation.frozen import cached_features
 from sslam_nb.data.loading import make_loader
 from sslam_nb.evaluation.metrics import Scored, confidence_interval, mean_average_precision
-from sslam_nb.evaluation.update import Learner, layer_groups, learn
+from sslam_nb.evaluation.update import layer_groups, learn
+from sslam_nb.training.classifier import Classifier
 from sslam_nb.training.update import make_accelerator
 from sslam_nb.reports.results import hardware
 from sslam_nb.data.soundscapes import SoundscapeDataset
@@ -43,7 +44,7 @@ def seconds(function, times):
 def finetuning_step():
     "A whole update of the ESC-50 recipe on ViT-B, and forward and backward of its encoder alone."
     cfg = recipe("finetune/esc50", "paper", precision="no")
-    model = Learner(AudioViT(override(preset("stage2", "paper").encoder, drop_path=cfg.drop_path)), 50)
+    model = Classifier(AudioViT(override(preset("stage2", "paper").encoder, drop_path=cfg.drop_path)), 50)
     optimizer = torch.optim.AdamW(layer_groups(model, cfg), lr=cfg.lr, betas=cfg.betas, fused=True)
     accelerator = make_accelerator(cfg, "cpu")
     wave, target = 0.1*torch.randn(4, 511*160 + 400), torch.eye(50)[:4]
@@ -62,7 +63,7 @@ def linear_epoch(folder, n_clips=256):
     cfg = recipe("linear/soundscapes", "tiny", augment=False)
     source = SoundscapeDataset(n_clips, seed=3, duration=cfg.spectrogram.target_frames/100)
     encoder = AudioViT(preset("stage2", "tiny").encoder)
-    model = Learner(encoder, len(source.classes), cfg.pool, source.classes, cfg.spectrogram)
+    model = Classifier(encoder, len(source.classes), cfg.reading, source.classes, cfg.spectrogram)
     encoder.requires_grad_(False)
     optimizer = torch.optim.AdamW(layer_groups(model, cfg), lr=cfg.lr, betas=cfg.betas, fused=True)
     accelerator, length = make_accelerator(cfg, "cpu"), run_length(cfg, n_clips)

@@ -116,7 +116,7 @@ def test_the_mode_is_that_of_the_umask(tmp_path, model, mask):
 
 @pytest.mark.parametrize('changes', [
     dict(classes=['a']), dict(classes=['a', 'a']), dict(classes=[['a'], 'b']), dict(classes=3), dict(n_classes=10**12), dict(n_classes=-1), dict(n_classes='2'),
-    dict(pool='max'), dict(pool=[1]), dict(encoder=[1]), dict(encoder=dict(depth=10**4)), dict(encoder=dict(n_heads=3)), dict(spectrogram={'n_mels': 130}),
+    dict(reading='most'), dict(reading=[1]), dict(reading='rows'), dict(prototypes='x', reading='gated'), dict(encoder=[1]), dict(encoder=dict(depth=10**4)), dict(encoder=dict(n_heads=3)), dict(spectrogram={'n_mels': 130}),
     dict(spectrogram={'target_frames': 10**5}), dict(spectrogram=None)])
 def test_headers_of_classifiers(tmp_path, model, changes):
     tuned = Classifier(model.student, 2, 'cls', ('dog', 'rain'), CFG.spectrogram)

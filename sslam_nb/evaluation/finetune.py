@@ -22,14 +22,14 @@ from ..core import atomic_path, evaluating, fits_in_memory, git_commit, progress
 from ..data.loading import make_loader, naming_workers
 from ..data.sources import LogMelDataset
 from ..encoder import AudioViT
-from .frozen import SplitOrder, cached_features, gathered, place
+from .frozen import SplitOrder, cached_features, gathered, place, token_bytes
 from .metrics import Scored, summary
-from .recipes import DownstreamConfig, cacheable, run_length
+from .recipes import DownstreamConfig, cacheable, n_prototypes, run_length
 from .start import read_scores, write_scores
-from .update import Learner, WeightedOrder, label_weights, layer_groups, learn, look
+from .update import WeightedOrder, label_weights, layer_groups, learn, look
 from ..spectrogram import LogMel
 from ..training.checkpoints import load_classifier
-from ..training.classifier import Classifier, pool_tokens
+from ..training.classifier import Classifier, reading_class
 from ..training.pretrain import agreed, everybodys, note_bad
 from ..training.state import (Stopped, changed_values, check_finite, drop_states, latest_state, load_state,
                                      open_folder, owning, run_identity, save_state, stop_requests)
@@ -48,9 +48,8 @@ def evaluate(
     scored, device, found = Scored(model.classes), model.head.weight.device, []
     with evaluating(model):
         for batch in loader:
-            if 'vector' in batch: vector = batch['vector'].to(device, non_blocking=True)
-            else: vector = pool_tokens(model.encoder(batch['log_mel'].to(device, non_blocking=True)), model.pool)
-            logits = model.score(vector)      # a prepared model's forward would round scores to bf16
+            x = batch['vector' if 'vector' in batch else 'log_mel'].to(device, non_blocking=True)
+            logits = model.score(model.read(x))    # a prepared model's forward would round scores to bf16
             found.append((logits.float(), *(batch[name] for name in ('target', 'clip_id', 'bad'))))
     for logits, target, names, lines in gathered([(logits.cpu(), *rest) for logits, *rest in found], accelerator):
         good = [i for i, line in enumerate(lines) if not line]
@@ -113,28 +112,32 @@ def task_loaders(
 )->dict[str, DataLoader]:     # train, test, and valid if there is one: the share of this process
     "Loaders of log-mels, waveforms or stored features (ours)."
     parts = {name: source for name, source in task._asdict().items() if source is not None}
-    size = 4*160*cfg.spectrogram.target_frames
+    frames, kind = cfg.spectrogram.target_frames, reading_class(cfg.reading)
+    def stored(source):
+        size = token_bytes(model.encoder, len(source), frames, kind.every_block)
+        return cacheable(cfg) and (not kind.learned or fits_in_memory(size))
     def data(name, source):
-        if cacheable(cfg):
-            return cached_features(model.encoder, source, cfg.spectrogram, pool=cfg.pool, workers=cfg.workers,
+        if stored(source):
+            return cached_features(model.encoder, source, cfg.spectrogram, reading=cfg.reading, workers=cfg.workers,
                                    quiet=quiet, accelerator=accelerator)
         give = ('wave',) if name == 'train' and cfg.augment.roll else ('log_mel',)
-        cache = cfg.workers == 0 and fits_in_memory(size*len(source))
+        cache = cfg.workers == 0 and fits_in_memory(4*160*frames*len(source))
         return LogMelDataset(source, LogMel(cfg.spectrogram), give, cache)
     sets = {name: data(name, source) for name, source in parts.items()}
-    workers = 0 if cacheable(cfg) else cfg.workers
+    workers = {name: 0 if stored(source) else cfg.workers for name, source in parts.items()}
     process, processes = place(accelerator)
     if cfg.batch_size < processes:
         raise ValueError(f"batch_size={cfg.batch_size}, the clips of an update, are too few for {processes} processes; "
                          "start fewer")
-    loaders = {name: make_loader(sets[name], 64, workers, order=SplitOrder(len(sets[name]), 64, accelerator))
+    loaders = {name: make_loader(sets[name], 64, workers[name], order=SplitOrder(len(sets[name]), 64, accelerator))
                for name in parts if name != 'train'}
     share, order = Fraction(cfg.batch_size, processes), None
     if cfg.weighted_clips:
         weights = label_weights(task.train.table)
         order = WeightedOrder(weights, cfg.weighted_clips, share, cfg.seed, process, processes)
-    return dict(train=make_loader(sets['train'], share, workers, cfg.seed, process=process, processes=processes,
-                                  order=order)) | loaders
+    train = make_loader(sets['train'], share, workers['train'], cfg.seed, process=process, processes=processes,
+                        order=order)
+    return dict(train=train) | loaders
 
 # %% ../../nbs/evaluation/06_finetune.ipynb #1d320d17
 class Trained(NamedTuple):
@@ -170,7 +173,8 @@ def _prepare(cfg, encoder, task, accelerator):
     torch.manual_seed(cfg.seed)
     classes = task.train.classes
     activation = dict(bce='sigmoid', ce='softmax')[cfg.loss]
-    model = Learner(encoder, len(classes), cfg.pool, classes, cfg.spectrogram, activation).to(accelerator.device)
+    model = Classifier(encoder, len(classes), cfg.reading, classes, cfg.spectrogram, activation, n_prototypes(cfg))
+    model = model.to(accelerator.device)
     model.encoder.requires_grad_(cfg.task == 'finetune')
     optimizer = torch.optim.AdamW(layer_groups(model, cfg), lr=cfg.lr, betas=cfg.betas, fused=True)
     return accelerator.prepare(model, optimizer)

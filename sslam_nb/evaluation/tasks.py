@@ -159,7 +159,8 @@ def embeddings(
     chosen = Part(task.test, [k*len(task.test)//n for k in range(n)])
     clips = LogMelDataset(chosen, LogMel(cfg.spectrogram))
     loader = make_loader(clips, cfg.batch_size, cfg.workers, shuffle=False)
-    return compute_features(trained.model.encoder.to(trained.device), loader, cfg.pool)
+    model = trained.model.to(trained.device)
+    return compute_features(model.encoder, loader, model.reader)
 
 # %% ../../nbs/evaluation/07_tasks.ipynb #0fb0b741
 def quick_probe(
@@ -167,9 +168,10 @@ def quick_probe(
     trained:Trained,      # With its model
     task:Task,            # The clips
 )->dict:                  # As from `measure`
-    "scikit-learn's logistic regression in place of the head (ours)."
+    "scikit-learn's logistic regression in place of the head; of CLS where the reading itself learns (ours)."
     encoder = trained.model.encoder.to(trained.device)
-    train, test = (cached_features(encoder, source, cfg.spectrogram, pool=cfg.pool, workers=cfg.workers)
+    reading = 'cls' if trained.model.reader.learned else trained.model.reading
+    train, test = (cached_features(encoder, source, cfg.spectrogram, reading=reading, workers=cfg.workers)
                    for source in (task.train, task.test))
     good, tested = ([i for i, line in enumerate(part.bad) if not line] for part in (train, test))
     found = probe_scores(train.vector[good].numpy(), train.target[good].numpy(), test.vector[tested].numpy())

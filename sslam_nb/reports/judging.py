@@ -79,7 +79,7 @@ def configure_task(
             soft = activation_of(model) == 'softmax'
             cfg = override(cfg, loss='ce' if soft else 'bce', label_smoothing=cfg.label_smoothing*soft)
         if getattr(model, 'spectrogram', None):
-            return override(cfg, **flatten(model.spectrogram), pool=model.pool), options
+            return override(cfg, **flatten(model.spectrogram), reading=model.reading), options
     own = {name: given.get(name) for name in ('mean', 'std')}
     if None in own.values(): cfg = override(with_statistics(cfg, clips), **own)
     return cfg, options

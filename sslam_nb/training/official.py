@@ -244,7 +244,10 @@ def export_official(
     elif isinstance(model, Classifier):
         n_mels = model.encoder.n_mel_patches*model.encoder.cfg.patch_size
         config = flatten(model.encoder.cfg) | {'n_mels': n_mels}
-        layout, settings = 'finetuned', {'config': config, 'pool': model.pool, 'classes': model.classes}
+        layout, settings = 'finetuned', {'config': config, 'pool': model.reading, 'classes': model.classes}
+        if model.reading not in ('cls', 'mean'):
+            raise ValueError(f"the official layouts have no place for the reading {model.reading!r}, only for cls "
+                             "and mean; save_classifier keeps it")
     else: raise TypeError(f"the official layouts have no place for a {type(model).__name__} alone")
     for head, what in dict(mixit_head='MixIT', choices='multiple-choice').items():
         if getattr(model, head, None) is not None:

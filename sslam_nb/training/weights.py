@@ -20,7 +20,7 @@ from ..config import EncoderConfig, PretrainConfig, SpectrogramConfig, flatten, 
 from ..core import atomic_path, input_path, parse_json, project_path
 from ..encoder import AudioViT
 from ..sslam import SSLAM
-from .classifier import Classifier
+from .classifier import READINGS, Classifier
 
 # %% ../../nbs/training/02_weights.ipynb #89cd46e0
 def weights_hash(
@@ -166,7 +166,8 @@ def save_classifier(
     "Write a fine-tuned model with all that its user needs, whole or not at all (ours)."
     if model.spectrogram is None:
         raise ValueError("the classifier does not know its spectrogram; set it first")
-    about = dict(classes=model.classes, n_classes=model.head.out_features, pool=model.pool, activation=model.activation,
+    about = dict(classes=model.classes, n_classes=model.head.out_features, reading=model.reading,
+                 prototypes=model.reader.n_prototypes, activation=model.activation,
                  encoder=flatten(model.encoder.cfg), spectrogram=flatten(model.spectrogram))
     return write_weights(model, project_path(path), classifier=about, provenance=provenance)
 
@@ -184,8 +185,13 @@ def read_classifier(
         size, longest = encoder.patch_size, encoder.max_time_patches*encoder.patch_size
         if spectrogram.n_mels % size or spectrogram.target_frames > longest:
             raise ValueError("its encoder cannot see its spectrogram")
-        build = lambda: Classifier(AudioViT(encoder, spectrogram.n_mels), about['n_classes'], about['pool'],
-                                   about['classes'], spectrogram, activation)
+        reading = about['reading' if 'reading' in about else 'pool']                     # of an older file
+        prototypes = about.get('prototypes', 0)
+        if not (isinstance(reading, str) and reading in READINGS):
+            raise ValueError(f"{path} was written by another version: this one knows no reading {reading!r} but "
+                             f"{', '.join(READINGS)}; use the version that wrote it")
+        build = lambda: Classifier(AudioViT(encoder, spectrogram.n_mels), about['n_classes'], reading,
+                                   about['classes'], spectrogram, activation, prototypes)
         return fill(build, path)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         said = str(error)

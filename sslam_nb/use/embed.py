@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..core import evaluating
 from ..config import SpectrogramConfig
-from ..encoder import AudioViT
+from ..encoder import AudioViT, block_tokens
 from ..spectrogram import check_number, shown
 from ..training.checkpoints import load_checkpoint
 from .windows import Model, Windows, cut_all, input_of, run_windows
@@ -40,14 +40,9 @@ def layer_tokens(
     layer:int|list[int]|str|None=None, # As for `which_layers`
 )->Tensor:            # CLS and patches (B, 1 + N, D); for K layers (B, 1 + N, K, D)
     "Outputs of blocks, from one pass (ours; the last: official code)."
-    layers, found = which_layers(encoder, layer), {}
-    keep = lambda i: lambda block, given, output: found.update({i: output[0]})
-    hooks = [encoder.blocks[i].register_forward_hook(keep(i)) for i in set(layers)]
-    try: encoder.encode(encoder.embed(log_mel), max(layers) + 1)
-    finally:
-        for hook in hooks: hook.remove()
+    found = block_tokens(encoder, log_mel, which_layers(encoder, layer))
     one = layer is None or not isinstance(layer, (list, tuple, str))
-    return found[layers[0]] if one else torch.stack([found[i] for i in layers], dim=2)
+    return found[0] if one else torch.stack(found, dim=2)
 
 # %% ../../nbs/use/01_embed.ipynb #1b8a2bfa
 class Embedding(NamedTuple):

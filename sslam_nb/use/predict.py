@@ -17,7 +17,7 @@ from ..config import SpectrogramConfig
 from ..core import evaluating
 from ..spectrogram import check_number, check_real, shown
 from ..training.checkpoints import load_classifier
-from ..training.classifier import ACTIVATIONS, Classifier
+from ..training.classifier import ACTIVATIONS, Classifier, clip_tokens
 from .embed import join_columns
 from .windows import Windows, cut_all, input_of, run_windows
 
@@ -101,8 +101,13 @@ def _scores(classifier:Classifier, log_mel:Tensor, by:str, activation:str)->Tens
     "Of windows (B, C), or of their columns (B, n_time, C)."
     if by == 'windows': logits = classifier(log_mel)
     else:
-        columns = classifier.encoder(log_mel).patches.unflatten(1, (-1, classifier.encoder.n_mel_patches)).mean(2)
-        logits = classifier.score(columns)
+        tokens = clip_tokens(classifier.encoder, log_mel, classifier.reader.every_block)
+        cls, patches = tokens[:, :, None, :1], tokens[:, :, 1:].unflatten(2, (-1, classifier.encoder.n_mel_patches))
+        if classifier.reading == 'cls': vector = patches[:, -1].mean(2)
+        else:
+            columns = torch.cat([cls.expand(-1, -1, patches.shape[2], -1, -1), patches], 3).transpose(1, 2)
+            vector = classifier.reader(columns.flatten(0, 1)).unflatten(0, columns.shape[:2])
+        logits = classifier.score(vector)
     return logits.sigmoid() if activation == 'sigmoid' else logits.softmax(-1)
 
 def _best(scores:list[Tensor], cut:Windows, names:tuple, pool:str, top:int|None)->dict[str, float]:

@@ -10,9 +10,7 @@ import torch
 
 from sslam_nb import SSLAM, AudioViT, Classifier, embed, load_checkpoint, predict, preset
 from sslam_nb.config import EncoderConfig, SpectrogramConfig
-from sslam_nb.encoder import Encoded
 from sslam_nb.spectrogram import LogMel
-from sslam_nb.training.classifier import pool_tokens
 from sslam_nb.use.embed import layer_tokens
 from sslam_nb.use.patches import attention_map
 from sslam_nb.use.transformers_export import export_transformers
@@ -90,7 +88,7 @@ def test_outputs_are_those_of_sslam_nb(opened, name):
     depth = len(encoder.blocks)
     hidden = [layer_tokens(encoder, log_mel, i) for i in range(depth)]
     hidden.insert(0, encoder.encode(encoder.embed(log_mel), 0).tokens)
-    vector = pool_tokens(Encoded(hidden[-1], []), getattr(model, 'pool', 'cls'))
+    vector = hidden[-1][:, 1:].mean(1) if getattr(model, 'reading', 'cls') == 'mean' else hidden[-1][:, 0]
     weights = torch.stack([attention_map(block.attn, x) for block, x in zip(encoder.blocks, hidden)])
     for prefix in ('', 'again_', 'eager_'):
         differences += [close(found[prefix + 'hidden'], torch.stack(hidden)), close(found[prefix + 'attentions'], weights)]
