@@ -6,6 +6,9 @@
 __all__ = ['PSDS', 'WithEvents', 'ColumnData', 'event_scores', 'ColumnReading', 'read_columns']
 
 # %% ../../nbs/evaluation/09_column_reading.ipynb #89401e5d
+import sys
+from importlib.util import find_spec
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -104,14 +107,24 @@ def _joined(events:list, end:float)->list[tuple[int, float, float]]:
         elif onset + 1e-6 < offset: joined.append((c, onset, offset))
     return joined
 
+def _library():
+    "`sed_scores_eval`; below it something imports pkg_resources, unused, which newer versions of setuptools lack."
+    absent = 'pkg_resources' not in sys.modules and find_spec('pkg_resources') is None
+    if absent: sys.modules['pkg_resources'] = ModuleType('pkg_resources')
+    try: return import_extra('sed_scores_eval', 'sed')
+    finally:
+        if absent: del sys.modules['pkg_resources']
+
 def _tables(columns:Columns, data:ColumnData, kept:list[int])->tuple[dict, dict, dict]:
     "Scores, events and lengths by clip, as the library takes them, of the classes `kept`."
-    make = import_extra('sed_scores_eval', 'sed').base_modules.scores.create_score_dataframe
+    make = _library().base_modules.scores.create_score_dataframe
     names = [data.classes[c] for c in kept]
     scores, events, lengths = {}, {}, {}
     for i, n in enumerate(columns.masked().sum(1)):
         edges = np.append(np.arange(n)*data.seconds, min(n*data.seconds, max(data.length[i], (n - 0.5)*data.seconds)))
-        scores[str(i)], lengths[str(i)] = make(columns.scores[i, :n][:, kept], edges, names), float(edges[-1])
+        table = make(columns.scores[i, :n][:, kept], edges, names)
+        scores[str(i)] = table.astype(dict.fromkeys(names, np.float32))     # float64 of pandas cannot be written to
+        lengths[str(i)] = float(edges[-1])
         events[str(i)] = [(on, off, data.classes[c]) for c, on, off in _joined(data.events[i], edges[-1]) if c in kept]
     return scores, events, lengths
 
@@ -125,7 +138,7 @@ def event_scores(
     rate:float=0.2,   # Of the offset, as a share of the event, where that is more
 )->pd.Series:       # event, onset and offset F1, each micro and macro; PSDS1, PSDS2; number of classes
     "Scores of onsets and offsets (Mesaros et al. 2016; Bilen et al. 2020)."
-    library = import_extra('sed_scores_eval', 'sed')
+    library = _library()
     heard = [{c for own in data.events for c, *_ in own} for data in (train_data, test_data)]
     kept, found = sorted(heard[0] & heard[1]), {}
     if not kept: raise ValueError("no class has events in training and in test clips")
@@ -169,7 +182,7 @@ def read_columns(
     silent:bool=False, # As for `sounding`
 )->ColumnReading:     # mAP, F1 and scores
     "What a frozen encoder knows of each 160 ms (ours)."
-    if events: import_extra('sed_scores_eval', 'sed')                 # before anything is computed
+    if events: _library()                                             # before anything is computed
     train, test = (_as_data(source, encoder, spectrogram, silent) for source in (train, test))
     if train.classes != test.classes:
         raise ValueError(f"{train.name} and {test.name} must have the same classes in the same order")

@@ -1,9 +1,11 @@
 "Onsets and offsets by `sed_scores_eval`: what a few clips counted by hand give, and what an encoder gives."
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip('sed_scores_eval', reason="pip install 'sslam_nb[sed]'")
+if not find_spec('sed_scores_eval'): pytest.skip("needs sed_scores_eval: pip install 'sslam_nb[sed]'", allow_module_level=True)
 
 from sslam_nb import AudioViT
 from sslam_nb.config import EncoderConfig, SpectrogramConfig
@@ -45,7 +47,7 @@ def test_counted_by_hand(data):
     np.testing.assert_allclose(found['onset F1 micro'], 2*8/(15 + 16), atol=1e-6)   # of 15 detections 8 are right
     np.testing.assert_allclose(event_scores(columns(data), columns(data, late), data, data, collar=0.33)['event F1 macro'],
                                (bell_offset + 1)/2, atol=1e-6)
-    assert found['PSDS1'] < found['PSDS2'] < 1
+    assert found['PSDS1'] < 1 == found['PSDS2']                              # a tenth also overlaps where all of a clip is marked
 
 def test_of_an_encoder():
     torch.manual_seed(0)
