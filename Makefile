@@ -67,7 +67,7 @@ inline: env ## Run the tests inside the library notebooks
 	@OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 
 # Two environments beside .venv: one with sslam_nb and all extras but X-ARES, one with X-ARES and transformers but without sslam_nb
-EXTRAS := parquet,datasets,tensorboard,onnx,transformers,maeb
+EXTRAS := parquet,datasets,tensorboard,onnx,transformers,maeb,sed
 
 .venv-interfaces/.installed: constraints.txt settings.ini setup.py | env
 	@echo "Making .venv-interfaces ..."

@@ -122,8 +122,8 @@ def _without_each(scores:np.ndarray, target:np.ndarray)->tuple[float, np.ndarray
     return total/n_positive, without
 
 # %% ../../nbs/evaluation/00_metrics.ipynb #09de051e
-def _jackknife(scores:np.ndarray, targets:np.ndarray)->tuple[float, np.ndarray, float]:
-    "Corrected mAP; mAP without each clip (n,); positives that the mean rests on, m."
+def _jackknife(scores:np.ndarray, targets:np.ndarray, units=None)->tuple[float, np.ndarray, float]:
+    "Corrected mAP; mAP without each clip (n,), or each unit; clips or units with the class that it rests on, m."
     n, present = len(scores), np.flatnonzero(targets.any(0))
     if not len(present):
         raise ValueError("no class has a positive clip; the evaluation split is empty or unlabelled")
@@ -135,7 +135,12 @@ def _jackknife(scores:np.ndarray, targets:np.ndarray)->tuple[float, np.ndarray, 
         corrected.append(value - (n - 1)*change); plain.append(value)
         summed += np.where(gone, 0, without); classes = classes - gone
     without = np.where(classes > 0, summed/np.maximum(classes, 1), np.mean(plain))
-    return float(np.mean(corrected)), without, len(present)**2/(1/targets.sum(0)[present]).sum()
+    positives = targets[:, present].sum(0)
+    if units is not None:
+        _, unit = np.unique(units, return_inverse=True)
+        without = without.mean() + np.bincount(unit, without - without.mean())
+        positives = np.array([np.unique(unit[targets[:, c]]).size for c in present])
+    return float(np.mean(corrected)), without, len(present)**2/(1/positives).sum()
 
 def _spread(without:np.ndarray, value:float, m:float)->tuple[float, float]:
     "Standard error, with two more positives, and degrees of freedom."
@@ -152,15 +157,23 @@ def _ends(point:float, centre:float, error:float, freedom:float, level:float)->t
     above, below = (far, near) if away > 0 else (near, far)
     return float(min(point, centre - below*error)), float(max(point, centre + above*error))
 
+def _check_units(metric:str, units, n:int):
+    "Refuse a metric that is none, and units that do not fit."
+    if metric not in ('mAP', 'accuracy'): raise ValueError(f"metric={metric!r} is neither mAP nor accuracy")
+    if units is None: return
+    if metric != 'mAP': raise ValueError(f"units: metric={metric!r} takes none; its rows are clips")
+    if len(units) != n: raise ValueError(f"{len(units)} units for {n} rows; give one for each")
+
 def confidence_interval(
     scores,           # Any monotone score (n, C)
     targets,          # Truth (n, C)
     metric:str='mAP', # mAP or accuracy
     level:float=0.95, # Share of test sets whose interval holds the metric of the population
+    units=None,       # Of a mAP: what each row belongs to (n,), as a piece to its clip; None: to itself
 )->tuple[float, float]: # Lower and upper end
     "Interval for the metric on infinitely many such clips: jackknife (ours) or Wilson's; holds the metric."
     scores, targets, n = np.asarray(scores), np.asarray(targets) > 0.5, len(scores)
-    if metric not in ('mAP', 'accuracy'): raise ValueError(f"metric={metric!r} is neither mAP nor accuracy")
+    _check_units(metric, units, n)
     if not n: raise ValueError("no clip to score; the evaluation split is empty")
     if metric == 'accuracy':
         right, z = accuracy(scores, targets), ndtri((1 + level)/2)
@@ -168,7 +181,7 @@ def confidence_interval(
         low, high = ((right + z**2/(2*n) + side*half)/(1 + z**2/n) for side in (-1, 1))
         return float(min(low, right)), float(max(high, right))         # or rounding leaves out 0 and 1
     point = mean_average_precision(scores, targets)
-    value, without, m = _jackknife(scores, targets)
+    value, without, m = _jackknife(scores, targets, units)
     low, high = _ends(point, value, *_spread(without, value, m), level)
     return max(low, 0.), min(high, 1.)
 
@@ -179,10 +192,11 @@ def paired_difference(
     targets,          # Truth (n, C)
     metric:str='mAP', # mAP or accuracy
     level:float=0.95, # Share of test sets whose interval holds the difference of the population
+    units=None,       # As for `confidence_interval`
 )->tuple[float, float, float]: # Metric of `scores` minus that of `others`, lower and upper end
     "How much better one model is than another on the same clips, with its interval (ours)."
     scores, others, targets = np.asarray(scores), np.asarray(others), np.asarray(targets) > 0.5
-    if metric not in ('mAP', 'accuracy'): raise ValueError(f"metric={metric!r} is neither mAP nor accuracy")
+    _check_units(metric, units, len(targets))
     if metric == 'accuracy':
         point = accuracy(scores, targets) - accuracy(others, targets)
         won = (scores.argmax(1) == targets.argmax(1))*1 - (others.argmax(1) == targets.argmax(1))
@@ -193,7 +207,7 @@ def paired_difference(
         freedom = np.inf
     else:
         point = mean_average_precision(scores, targets) - mean_average_precision(others, targets)
-        (one, without, m), (two, less, _) = (_jackknife(x, targets) for x in (scores, others))
+        (one, without, m), (two, less, _) = (_jackknife(x, targets, units) for x in (scores, others))
         centre, (error, freedom) = one - two, _spread(without - less, (one + two)/2, m)
     low, high = _ends(point, centre, error, freedom, level)
     return point, max(low, -1.), min(high, 1.)
