@@ -53,8 +53,9 @@ class ConvDecoder(nn.Module):
         generator:torch.Generator|None=None, # Source of randomness, on the same device
     )->Tensor:                 # N(0, noise_std**2)
         "What stands in hidden places: fresh noise, not a learned token (official code)."
-        source = {} if generator is None else dict(generator=generator)      # a graph of any batch takes no None
-        return torch.randn(shape, device=like.device, dtype=like.dtype, **source)*self.noise_std
+        kind, device = like.dtype, like.device
+        if generator is None: return torch.randn(shape, dtype=kind, device=device)*self.noise_std # as any graph can
+        return torch.randn(shape, dtype=kind, device=device, generator=generator)*self.noise_std
 
     def forward(self,
         patches:Tensor, # Visible encodings and noise in their places, no CLS (R, N, D), time-major
