@@ -27,6 +27,9 @@ class ReadConfig:
     n_clips:tuple = (1000, 1500) # To fit and to test
     events:tuple = (1, 9)        # Fewest and most sounds of a clip
     prototypes:int = 256         # Of a reading that has them
+    epochs:int = 15              # Passes over the clips, of a reading that learns
+    lr:float = 3e-3              # Its peak learning rate
+    weight_decay:float = 5.0     # Its weight decay
     seed:int = 0                 # Of the weights, and of what a reading learns from
     plan:str = ''                # Hash of the plan that asked for it; '': none
     spectrogram:SpectrogramConfig = field(default_factory=SpectrogramConfig)

@@ -85,6 +85,8 @@ def column_numbers(
     return table.pop('all') | dict(by_polyphony=table, f1=f1)
 
 # %% ../../nbs/evidence/04_read_weights.ipynb #505b6950
+_LEARNING = 'prototypes', 'epochs', 'lr', 'weight_decay', 'seed'
+
 def read_weights(
     cfg:ReadConfig,  # What is read, and how
     origin:str|Path, # A checkpoint of a pre-training
@@ -97,6 +99,7 @@ def read_weights(
     tokens = [side_tokens(encoder, side) for side in sides]
     for reading in cfg.readings:
         if reading == 'columns': found[reading] = column_numbers(tokens, sides, cfg); continue
-        learning = dict(prototypes=cfg.prototypes, seed=cfg.seed) if reading_class(reading).learned else {}
+        learned = reading_class(reading).learned
+        learning = {name: getattr(cfg, name) for name in _LEARNING} if learned else {}
         found[reading] = clip_numbers(read(encoder, *tokens, reading, **learning), cfg.degrees)
     return dict(readings=found, targets=target_shares(teacher, sides[1].log_mel[:256], model.cfg.loss.local_top_k))
