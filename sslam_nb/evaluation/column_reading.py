@@ -22,7 +22,7 @@ from ..data.clips import Clip, SoundEvent
 from ..data.sources import LogMelDataset, Part
 from ..encoder import AudioViT
 from ..spectrogram import LogMel
-from .columns import (Columns, by_degree, column_features, column_known, column_scores,
+from .columns import (Columns, by_degree, by_place, column_features, column_known, column_scores,
                                          column_truth, fitting_columns, seconds_of, segment_f1, sounding)
 
 # %% ../../nbs/evaluation/09_column_reading.ipynb #09eb6f2c
@@ -159,7 +159,7 @@ def event_scores(
 # %% ../../nbs/evaluation/09_column_reading.ipynb #5070bdff
 class ColumnReading(NamedTuple):
     "What `read_columns` finds."
-    degrees:pd.DataFrame # mAP by the number of classes at once, from `by_degree`
+    degrees:pd.DataFrame # mAP by the number of classes at once, from `by_degree`; place: that of `by_place`
     f1:pd.DataFrame      # Of segments, micro and macro, by their length, from `segment_f1`
     events:pd.Series|None # Onsets, offsets and PSDS, from `event_scores`; None: not asked for
     train:Columns        # Scores of the clips that fit
@@ -197,6 +197,8 @@ def read_columns(
     sides = [Columns(*part) for part in ((scores[:len(train)], train.truth, train.known),
                                          (scores[len(train):], test.truth, test.known))]
     f1 = {f'{size*test.seconds:.2f} s': segment_f1(*sides, size) for size in sizes}
-    return ColumnReading(by_degree(sides[1]), pd.concat(f1, names=['segment', 'mean']),
+    degrees = by_degree(sides[1])
+    degrees.insert(4, 'place', by_degree(by_place(*sides)).mAP)
+    return ColumnReading(degrees, pd.concat(f1, names=['segment', 'mean']),
                          event_scores(*sides, train, test) if events else None, *sides, test.clip_id,
                          int(fitting_columns(train.known, most, seed).sum()))
