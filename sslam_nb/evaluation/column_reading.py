@@ -22,7 +22,7 @@ from ..data.clips import Clip, SoundEvent
 from ..data.sources import LogMelDataset, Part
 from ..encoder import AudioViT
 from ..spectrogram import LogMel
-from .columns import (Columns, by_degree, column_features, column_known, column_scores,
+from .columns import (Columns, by_degree, by_place, column_features, column_known, column_scores,
                                          column_truth, fitting_columns, seconds_of, segment_f1, sounding)
 
 # %% ../../nbs/evaluation/10_column_reading.ipynb #09eb6f2c
@@ -136,26 +136,30 @@ def event_scores(
     test_data:ColumnData,  # Of the others
     collar:float=0.2, # Of onset and offset [s]
     rate:float=0.2,   # Of the offset, as a share of the event, where that is more
-)->pd.Series:       # event, onset and offset F1, each micro and macro; PSDS1, PSDS2; number of classes
+)->pd.Series:       # event, onset and offset F1, micro and macro; PSDS1 and PSDS2, with and without penalty; classes
     "Scores of onsets and offsets (Mesaros et al. 2016; Bilen et al. 2020)."
     library = _library()
     heard = [{c for own in data.events for c, *_ in own} for data in (train_data, test_data)]
     kept, found = sorted(heard[0] & heard[1]), {}
     if not kept: raise ValueError("no class has events in training and in test clips")
-    fit, (scores, events, lengths) = _tables(train, train_data, kept)[:2], _tables(test, test_data, kept)
+    collars = lambda on, off: dict(onset_collar=on, offset_collar=off, offset_collar_rate=rate)
+    best = library.collar_based.best_fscore(*_tables(train, train_data, kept)[:2], **collars(collar, collar))[3]
+    threshold = np.full(len(test_data.classes), np.inf)
+    threshold[kept] = [best[test_data.classes[c]] for c in kept]
+    said = _tables(test._replace(scores=test.scores >= threshold), test_data, kept)[:2]
     for name, on, off in (('event', collar, collar), ('onset', collar, 1e6), ('offset', 1e6, collar)):
-        how = dict(onset_collar=on, offset_collar=off, offset_collar_rate=rate)
-        threshold = library.collar_based.best_fscore(*fit, **how)[3]
-        value = library.collar_based.fscore(scores, events, threshold, **how)[0]
+        value = library.collar_based.fscore(*said, 0.5, **collars(on, off))[0]
         found |= {f'{name} F1 {mean}': value[f'{mean}_average'] for mean in ('micro', 'macro')}
+    every = _tables(test, test_data, kept)
     for name, how in PSDS.items():
-        found[name] = library.intersection_based.psds(scores, events, lengths, max_efpr=100.0, **how)[0]
+        found[name], classes, *_ = library.intersection_based.psds(*every, max_efpr=100.0, **how)
+        found[f'{name} even'] = np.mean(list(classes.values()))
     return pd.Series({name: float(value) for name, value in found.items()} | {'classes': len(kept)}, name='value')
 
 # %% ../../nbs/evaluation/10_column_reading.ipynb #5070bdff
 class ColumnReading(NamedTuple):
     "What `read_columns` finds."
-    degrees:pd.DataFrame # mAP by the number of classes at once, from `by_degree`
+    degrees:pd.DataFrame # mAP by the number of classes at once, from `by_degree`; place: that of `by_place`
     f1:pd.DataFrame      # Of segments, micro and macro, by their length, from `segment_f1`
     events:pd.Series|None # Onsets, offsets and PSDS, from `event_scores`; None: not asked for
     train:Columns        # Scores of the clips that fit
@@ -193,6 +197,8 @@ def read_columns(
     sides = [Columns(*part) for part in ((scores[:len(train)], train.truth, train.known),
                                          (scores[len(train):], test.truth, test.known))]
     f1 = {f'{size*test.seconds:.2f} s': segment_f1(*sides, size) for size in sizes}
-    return ColumnReading(by_degree(sides[1]), pd.concat(f1, names=['segment', 'mean']),
+    degrees = by_degree(sides[1])
+    degrees.insert(4, 'place', by_degree(by_place(*sides)).mAP)
+    return ColumnReading(degrees, pd.concat(f1, names=['segment', 'mean']),
                          event_scores(*sides, train, test) if events else None, *sides, test.clip_id,
                          int(fitting_columns(train.known, most, seed).sum()))

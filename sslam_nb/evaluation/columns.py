@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AT_ONCE', 'seconds_of', 'sounding', 'column_truth', 'column_known', 'column_features', 'fitting_columns',
-           'column_scores', 'Columns', 'by_degree', 'in_segments', 'best_thresholds', 'segment_f1']
+           'column_scores', 'Columns', 'by_degree', 'by_place', 'in_segments', 'best_thresholds', 'segment_f1']
 
 # %% ../../nbs/evaluation/09_columns.ipynb #2e281cf3
 from math import inf, isfinite
@@ -156,6 +156,18 @@ def by_degree(
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('at once')
 
 # %% ../../nbs/evaluation/09_columns.ipynb #305a815b
+def by_place(
+    train:Columns, # Of the clips that fit
+    test:Columns,  # Of other clips
+)->Columns:        # Those of `test`, with other scores
+    "Scores that know the place of a column and nothing of its sound (ours)."
+    known = train.masked()[..., None]
+    share = (train.truth & known).sum(0)/np.maximum(known.sum(0), 1)
+    if share.shape != test.truth.shape[1:]:
+        raise ValueError(f"truths {train.truth.shape} and {test.truth.shape} differ in columns or classes")
+    return test._replace(scores=np.broadcast_to(share, test.truth.shape))
+
+# %% ../../nbs/evaluation/09_columns.ipynb #1a280fb1
 def in_segments(
     columns:Columns, # Of any clips
     size:int=1,      # Columns of a segment; the last may have fewer
@@ -178,7 +190,7 @@ def best_thresholds(
         found.append(threshold[(2*precision*recall/np.maximum(precision + recall, 1e-12))[:-1].argmax()])
     return np.array(found)
 
-# %% ../../nbs/evaluation/09_columns.ipynb #d6187af5
+# %% ../../nbs/evaluation/09_columns.ipynb #4aeba018
 def _f1(found:np.ndarray, wrong:np.ndarray, missed:np.ndarray)->np.ndarray:
     "Micro and macro F1 from counts by class (..., C); macro over the classes that occur (..., 2)."
     share = lambda hit, rest: 2*hit/np.maximum(2*hit + rest, 1)
