@@ -17,7 +17,7 @@ import pandas as pd
 from ..core import atomic_path, project_path, tell
 from .compare import agreement, beside, by_seed, verdict
 from .cost import at_paper_size
-from .jobs import lineage, shown_size
+from .jobs import TABLE_SIZES, lineage, shown_size
 from .plan import plan, seconds_of
 from .runner import missing, run_jobs
 from ..reports.results import read_records
@@ -105,7 +105,7 @@ def readable(
         return wide.loc[order, table.column.unique()].fillna('').rename_axis(None, axis=1)
     own = table.apply(cell_text, axis=1, paper=False)
     head = f'paper {table.column[0]}', f'ours {table.column[0]} [95 %]'
-    frame = pd.DataFrame({'row': table.row, head[0]: table.paper.map('{:.1f}'.format), head[1]: own,
+    frame = pd.DataFrame({'row': table.row, head[0]: table.paper.map('{:.1f}'.format).replace('nan', '-'), head[1]: own,
                           'scale': table.scale, 'seeds': table.seeds})
     return frame.set_index('row')
 
@@ -114,16 +114,17 @@ def _short(commit:str|None)->str:
     if not commit: return 'unknown'
     return commit[:12] + ('+dirty' if commit.endswith('+dirty') else '')
 
-def _origin(records)->str:
+def _origin(records, size:str)->str:
     "Data, seeds, commits and hardware of some records, in a line."
     both = lambda values: ', '.join(map(str, sorted(set(values))))
     data = both(f'{r.data} ({r.n_clips} clips, checksum {r.data_checksum})' for r in records)
-    return (f"{data}; size {both(shown_size(r.size) for r in records)}; seeds {both(r.seed for r in records)}; "
+    return (f"{data}; size {size or both(shown_size(r.size) for r in records)}; seeds {both(r.seed for r in records)}; "
             f"commit {both(_short(r.commit) for r in records)}; {both(r.hardware for r in records)}")
 
 def provenance(
     cells,                  # Cells
     records:str|Path='papers_tables/records', # Folder
+    size:str='',            # Of the runs by its own name; '': as the records have it
 )->list[str]:               # Lines for the foot of a table
     "Data, clips, seeds, commit and hardware of the records behind some cells (ours)."
     judged = {job.name for cell in cells for job in cell.jobs}
@@ -134,8 +135,8 @@ def provenance(
     done = [record for name, record in found.items() if name in judged]
     if not done: return ['Nothing of this table has been run.']
     before = [record for name, record in found.items() if name not in judged]
-    lines = [f'- Judged on: {_origin(done)}. {len(done)} of {len(judged)} runs have a record.']
-    if before: lines.append(f'- Pre-trained on: {_origin(before)}.')
+    lines = [f'- Judged on: {_origin(done, size)}. {len(done)} of {len(judged)} runs have a record.']
+    if before: lines.append(f'- Pre-trained on: {_origin(before, size)}.')
     lines += sorted({_chance(record) for record in done if record.metrics.get('chance')})
     lines.append("- Intervals are Student's over seeds. Of twenty claims without any effect, one is expected "
                  "to be decided by chance.")
@@ -207,7 +208,7 @@ def save_table(
 )->str:                 # The markdown
     "Write a table with its verdict and provenance as markdown and csv (ours)."
     size = shown_size(size)
-    stem = project_path(folder)/(name if size == 'tiny-study' else f'{name}_{size}')
+    stem = project_path(folder)/(name if size in TABLE_SIZES else f'{name}_{size}')
     numbers, left_out = by_seed(cells, records)
     table, every = beside(name, numbers, size), [*cells, *(c for more in (also or {}).values() for c in more)]
     mine = [line for line in left_out if any(job.name in line for cell in every for job in cell.jobs)]
@@ -221,7 +222,7 @@ def save_table(
              markdown(readable(table)), verdict(name, numbers, claims)]
     for second, more in (also or {}).items(): parts += _second(second, name, more, claims, records, size)
     parts += ['## What a reader may conclude\n\n' + reading if reading else '',
-              '## Where the numbers come from', '\n'.join(provenance(every, records))]
+              '## Where the numbers come from', '\n'.join(provenance(every, records, size))]
     if mine: parts.append('Left out:\n\n' + '\n'.join(f'- {line}' for line in mine))
     text = '\n\n'.join(part for part in parts if part) + '\n'
     with atomic_path(stem.with_suffix('.md')) as beside_: beside_.write_text(text, encoding='utf-8')

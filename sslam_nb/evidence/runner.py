@@ -155,7 +155,7 @@ def _outcomes(now:list[Job], folder:Path, records:Path, device, processes:int):
 def _line(k:int, n:int, said:str, elapsed:float, share:float)->str:
     "Of n jobs the k-th is done; `share` of the work is behind it."
     clock = lambda seconds: timedelta(seconds=round(seconds))
-    left = f', about {clock(elapsed*(1 - share)/share)} left' if k < n else ''
+    left = f', about {clock(elapsed*(1 - share)/share)} left' if k < n and share > 0.01 else ''   # too early to tell
     return f'{k}/{n} {said}; {clock(elapsed)} so far{left}'
 
 # %% ../../nbs/evidence/05_runner.ipynb #2d8cd3f6
