@@ -12,7 +12,7 @@ from sslam_nb.reports.results import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = ('algorithm', 'parity', 'one_run')              # these write no file; --check runs them too
-SLOW = ('parity', 'one_run', 'polyphony')               # begin with these, so that all workers end together
+SLOW = ('parity', 'figure1', 'figure2', 'figure4')       # begin with these, so that all workers end together
 SHORT = dict.fromkeys(('figure1', 'figure2', 'figure4'), ('-p', 'updates', 10))     # with --check
 NEEDED = ('config', 'commit', 'data_checksum', 'hardware', 'created')
 
