@@ -23,6 +23,9 @@ REAL     ?=
 YES      ?=
 WORKERS  ?= $(shell nproc 2>/dev/null || echo 2)
 
+# A worker of pytest gets whole files, so that what a file prepares is made once; tests/conftest.py says which come first
+SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -86,13 +89,13 @@ EXTRAS := parquet,datasets,tensorboard,onnx,transformers,maeb,sed
 interfaces: .venv-interfaces/.installed .venv-xares/.installed ## Test every interface against its real library
 	@cd tests && PYTHONPATH='$(CURDIR)' OMP_NUM_THREADS=1 ../.venv-xares/bin/python -m pytest -q -rs -p no:cacheprovider interfaces/test_xares.py
 	@SSLAM_NB_BARE_PYTHON='$(CURDIR)/.venv-xares/bin/python' OMP_NUM_THREADS=1 \
-		.venv-interfaces/bin/python -m pytest -q -rs -n $(WORKERS) --durations 5 tests/interfaces
+		.venv-interfaces/bin/python -m pytest -q -rs $(SPREAD) --durations 5 tests/interfaces
 
 test: $(VENV)/.docs ## Everything that CI checks: sync, inline tests, tables, pytest, interfaces
 	@echo "1/5 sync";         python .ci/sync.py
 	@echo "2/5 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 	@echo "3/5 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
-	@echo "4/5 pytest";       OMP_NUM_THREADS=1 pytest -q -rs -n $(WORKERS) --durations 5 tests --ignore tests/interfaces $(TESTS)
+	@echo "4/5 pytest";       OMP_NUM_THREADS=1 pytest -q -rs $(SPREAD) --durations 5 tests --ignore tests/interfaces $(TESTS)
 	@echo "5/5 interfaces";   $(MAKE) --no-print-directory interfaces
 
 # Sphinx and what it needs, beside the rest in .venv

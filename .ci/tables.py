@@ -1,38 +1,43 @@
 """Run every notebook of nbs/paper without training, and write the index: python .ci/tables.py [WORKERS] [--check]
 
 With --check, a table that changed, or a record that cannot be read or lacks its origin, is an error. Pictures are drawn, but
-not compared: some show tensors of a short training, whose last digits depend on the processor."""
-import os, subprocess, sys, time
+not compared: some show tensors of a short training, whose last digits depend on the processor. That training is shorter then."""
+import os, sys, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import notebooks
 from sslam_nb.evidence.paper_tables import save_index
 from sslam_nb.reports.results import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
+<<<<<<< HEAD
 SHOWN = ('algorithm', 'parity', 'one_run', 'readings')  # these write no file; --check runs them too
+=======
+SHOWN = ('algorithm', 'parity', 'one_run')              # these write no file; --check runs them too
+SLOW = ('parity', 'figure1', 'figure2', 'figure4')       # begin with these, so that all workers end together
+SHORT = dict.fromkeys(('figure1', 'figure2', 'figure4'), ('-p', 'updates', 10))     # with --check
+>>>>>>> wt-ci
 NEEDED = ('config', 'commit', 'data_checksum', 'hardware', 'created')
 
-def render(path):
+def render(path, parameters):
     "Standard error of a notebook that failed, else nothing."
-    out = ROOT/'runs'/'paper'/path.name
-    command = [sys.executable, '-m', 'papermill', str(path), str(out), '--cwd', str(ROOT), '--no-progress-bar']
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {'PYTHONWARNINGS': 'ignore'})
-    return f'{path.name}:\n{run.stderr[-2000:]}' if run.returncode else ''
+    done = notebooks.run(path, ROOT/'runs'/'paper'/path.name, '--cwd', ROOT, *parameters)
+    return f'{path.name}:\n{done.stderr[-2000:]}' if done.returncode else ''
 
-def render_all(notebooks, workers):
+def render_all(paths, workers, parameters):
     "A line for each notebook as it is done; what those that failed said."
     begin, failed = time.perf_counter(), []
     def timed(path):
         start = time.perf_counter()
-        return render(path), time.perf_counter() - start
-    print(f'rendering {len(notebooks)} notebooks, {workers} at once; a few minutes', flush=True)
+        return render(path, parameters.get(path.stem, ())), time.perf_counter() - start
+    print(f'rendering {len(paths)} notebooks, {workers} at once; a minute or two', flush=True)
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(timed, path): path for path in notebooks}
+        futures = {pool.submit(timed, path): path for path in paths}
         for k, future in enumerate(as_completed(futures), 1):
             text, seconds = future.result()
             if text: failed.append(text)
-            print(f'{k:2}/{len(notebooks)} {futures[future].stem:12} {seconds:4.0f} s{", failed" if text else ""}   '
+            print(f'{k:2}/{len(paths)} {futures[future].stem:12} {seconds:4.0f} s{", failed" if text else ""}   '
                   f'({time.perf_counter() - begin:.0f} s in all)', flush=True)
     return failed
 
@@ -49,10 +54,11 @@ def faulty_records():
 
 def main(workers='2', check=''):
     before = contents()
+    os.environ['PYTHONWARNINGS'] = 'ignore'
     (ROOT/'runs'/'paper').mkdir(parents=True, exist_ok=True)
-    notebooks = sorted((ROOT/'nbs'/'paper').glob('*.ipynb'))
-    if not check: notebooks = [p for p in notebooks if not p.stem.startswith(SHOWN)]
-    failed = render_all(notebooks, int(workers))
+    paths = sorted((ROOT/'nbs'/'paper').glob('*.ipynb'), key=lambda p: (p.stem not in SLOW, p))
+    if not check: paths = [p for p in paths if not p.stem.startswith(SHOWN)]
+    failed = render_all(paths, int(workers), SHORT if check else {})
     if failed: sys.exit('\n'.join(failed))
     save_index()
     after = contents()
@@ -64,6 +70,6 @@ def main(workers='2', check=''):
     faults = faulty_records()
     if check and (changed or faults):
         sys.exit('Not what the records say; look at `git diff papers_tables`:\n  ' + '\n  '.join(changed + faults))
-    print(f'{len(notebooks)} notebooks rendered, {len(after)} files, {len(changed)} changed')
+    print(f'{len(paths)} notebooks rendered, {len(after)} files, {len(changed)} changed')
 
 if __name__ == '__main__': main(*sys.argv[1:])

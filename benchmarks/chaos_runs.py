@@ -3,25 +3,14 @@
 Each trial trains in a process of its own, is ended at a random moment, resumed, and must end at the weights of the run that
 nobody disturbed, bit for bit. A power cut is simulated: what was not synced to the disk before the kill is cut or gone, and a
 renaming that the folder was not synced after is undone, each with probability 1/2. Prints a table in markdown."""
-import json, os, random, shutil, signal, subprocess, sys, tempfile, time
+import atexit, json, os, random, shutil, signal, subprocess, sys, tempfile, threading, time, warnings
+from multiprocessing import get_context
 from pathlib import Path
 
 CFG = dict(n_clips=24, batch_size=4, epochs=9, max_steps=10, save_every=2, log_every=1, width=32, depth=1, n_heads=1, decoder_width=16,
            local_top_k=1, global_top_k=1, global_top_k_unmixed=1, max_time_patches=16, target_frames=128, unmixed_frames=32, seed=3)
-CHILD = '''
-import json, os, sys, time
-sys.path.insert(0, {here!r})
-from sslam_nb import open_data, override, preset, pretrain
-folder, resume, pause, journal, changes = sys.argv[1], sys.argv[2] == 'resume', float(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5])
-if journal: import chaos_runs; chaos_runs.keep_journal(journal)
-from sslam_nb.training import pretrain as chapter
-update = chapter.update
-def slow(*args): time.sleep(pause); return update(*args)
-chapter.update = slow
-cfg = override(preset('stage2', 'tiny'), **changes)
-print('ready', flush=True)
-pretrain(cfg, open_data(cfg).pretrain, folder, device='cpu', quiet=True, resume=resume)
-'''
+FORKS = get_context('forkserver')           # a process that has imported torch, and is copied for every run
+IMPORTED = ['sslam_nb.training.pretrain', 'sslam_nb.data.access']
 
 
 def keep_journal(path):
@@ -49,15 +38,57 @@ def cut_power(folder, journal, since, rng):
         if os.path.exists(event[2]) and not os.path.exists(event[1]): os.rename(event[2], event[1])
 
 
+def train(out, folder, mode, pause, journal, changes):
+    "What a child does; it ends as a program of its own would."
+    import torch
+    from sslam_nb import open_data, override, preset, pretrain
+    from sslam_nb.training import pretrain as chapter
+    for stream in (1, 2): os.dup2(out.fileno(), stream)
+    out.close()
+    torch.set_num_threads(1)
+    warnings.simplefilter('ignore')
+    if journal: keep_journal(journal)
+    update = chapter.update
+    def slow(*args): time.sleep(pause); return update(*args)
+    chapter.update = slow
+    try:
+        cfg = override(preset('stage2', 'tiny'), **changes)
+        print('ready', flush=True)
+        pretrain(cfg, open_data(cfg).pretrain, folder, device='cpu', quiet=True, resume=mode == 'resume')
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGINT)
+    finally: atexit._run_exitfuncs()
+
+
+class Child:
+    "A run in a process of its own; used like subprocess.Popen."
+    def __init__(self, *given):
+        FORKS.set_forkserver_preload(IMPORTED)
+        here, out = FORKS.Pipe(duplex=False)
+        self.process = FORKS.Process(target=train, args=(out, *given))
+        self.process.start()
+        out.close()
+        self.stdout, self.pid = open(os.dup(here.fileno()), encoding='utf-8'), self.process.pid
+        here.close()
+    def send_signal(self, number):
+        if self.process.is_alive(): os.kill(self.pid, number)
+    def kill(self): self.send_signal(signal.SIGKILL)
+    def wait(self, limit=None):
+        self.process.join(limit)
+        return self.process.exitcode
+
+
 def start(folder, mode='new', pause=0.0, journal='', changes=CFG):
-    code = CHILD.format(here=str(Path(__file__).resolve().parent))
-    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, str(folder), mode, str(pause), str(journal), json.dumps(changes)],
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    return Child(str(folder), mode, pause, str(journal), changes)
 
 
 def finish(child, limit=300):
-    out = child.communicate(timeout=limit)[0]
-    return child.returncode, out
+    timer = threading.Timer(limit, child.kill)
+    timer.start()
+    with child.stdout as stdout: out = stdout.read()
+    timer.cancel()
+    return child.wait(), out
 
 
 def weights(folder):

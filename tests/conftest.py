@@ -1,8 +1,14 @@
 "`pytest tests/test_golden.py --golden DIR` checks another folder of official numbers."
-import os, shutil, tempfile
+import os, shutil, sys, tempfile
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1]/".ci"))          # notebooks.py
+
+# Files that take longest, so that they are begun first and all workers end together (`make test` gives a worker whole files)
+LONG = """tutorials run_notebooks metrics graph command_line site packaging launch performance training reliability processes
+    processes_downstream static house transformers onnx""".split()
 
 
 def pytest_configure(config):
@@ -13,6 +19,11 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     if kept := getattr(config, "kept", None): shutil.rmtree(kept, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items):
+    place = {f"test_{name}": k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_addoption(parser):

@@ -155,7 +155,7 @@ MAY = {"draw_step", "step_generator", "as_columns", "__getitem__", "__iter__", "
 def test_a_second_size_in_one_process():
     "By then torch leaves sizes open, in the noise too, which the graph draws itself here."
     for frames in (128, 64):
-        cfg, model, (log_mel, mask, region, _), _ = setting(target_frames=frames)
+        _, model, (_, mask, region, _), _ = setting(target_frames=frames)
         model = torch.compile(model, fullgraph=True, backend="aot_eager")
         loss, _ = model(torch.randn(2, frames, 128), mask, as_columns(region))
         assert loss.isfinite()

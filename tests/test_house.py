@@ -1,6 +1,7 @@
 "The house rules: grammar and budgets of every notebook, import order, presets."
 import ast, json, re
 from configparser import ConfigParser
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,13 @@ def module(path):
 
 PLACE = {module(p): (PARTS.index(part(p)), p.stem) for p in LIBRARY}
 
+@cache
+def notebook_of(path): return json.loads(path.read_text())
+
+@cache
 def cells(path, kind='code'):
     "Sources of the cells of one kind."
-    return [text(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == kind]
+    return [text(c['source']) for c in notebook_of(path)['cells'] if c['cell_type'] == kind]
 
 def exported(path): return [s for s in cells(path) if re.match(r'#\|\s*exports?\b', s)]
 
@@ -39,7 +44,7 @@ def each(paths): return pytest.mark.parametrize('path', paths, ids=lambda p: p.s
 
 def outputs(path):
     "(type, content) of everything that the notebook shows."
-    for cell in json.loads(path.read_text())['cells']:
+    for cell in notebook_of(path)['cells']:
         for out in cell.get('outputs', []):
             yield from out.get('data', {}).items()
             if 'text' in out: yield out.get('name', 'text'), out['text']

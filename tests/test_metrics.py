@@ -1,10 +1,16 @@
-"Intervals hold what they should, on test sets whose population is known; chance is what random scores reach."
+"""Intervals hold what they should, on test sets whose population is known; chance is what random scores reach.
+
+60 test sets a case in CI; `SETS=600 pytest tests/test_metrics.py` makes more, and benchmarks/intervals.py most."""
+import os
+
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
 from sslam_nb.evaluation.metrics import (Scored, accuracy, by_class, by_polyphony, chance_level, confidence_interval,
                                          mean_average_precision, paired_difference, summary)
+
+SETS = int(os.environ.get("SETS", "60"))
 
 def population_ap(d, prevalence):
     "AP of infinitely many clips whose positives score normal numbers shifted by d."
@@ -37,8 +43,8 @@ def share(interval, repeats, n, classes, prevalence, d, seed=0):
     (60, 24, 0.2, 0, 91), (60, 24, 0.2, 0.6, 90), (60, 24, 0.2, 2.5, 90), (600, 24, 0.2, 0, 90), (600, 24, 0.2, 0.6, 90),
     (600, 24, 0.2, 2.5, 90), (60, 2, 0.2, 1.2, 88), (600, 2, 0.02, 1.2, 88), (60, 12, 0.02, 0.6, 90)])
 def test_the_interval_of_map_covers(n, classes, prevalence, d, least):
-    "150 test sets: 95 % give or take 1.8. The long form is benchmarks/intervals.py."
-    assert share(confidence_interval, 150, n, classes, prevalence, d) >= least
+    "Of 60 test sets: 95 % give or take 2.8; of few classes, which are quick, 150."
+    assert share(confidence_interval, SETS if classes > 2 else max(SETS, 150), n, classes, prevalence, d) >= least
 
 @pytest.mark.parametrize("n, d", [(60, 0), (60, 0.6), (600, 0)])
 def test_the_percentile_bootstrap_does_not(n, d):
@@ -87,19 +93,19 @@ def test_a_finished_run_whose_number_lay_outside():
 @pytest.mark.parametrize("n, classes", [(60, 8), (300, 4)])
 def test_the_interval_of_a_difference_covers(first, second, n, classes):
     rng, truth, held = np.random.default_rng(4), population_ap(first, 0.2) - population_ap(second, 0.2), []
-    for _ in range(150):
+    for _ in range(SETS):
         noise, targets = draw(rng, n, classes, 0.2, 0)
         others = second*targets + 0.9*noise + np.sqrt(1 - 0.81)*rng.normal(size=noise.shape)
         _, low, high = paired_difference(first*targets + noise, others, targets)
         alone = [confidence_interval(x, targets) for x in (first*targets + noise, others)]
         held.append((low <= truth <= high, high - low < sum(b - a for a, b in alone)))
     covers, narrower = np.mean(held, axis=0)
-    assert covers >= 0.9 and narrower > 0.95
+    assert covers >= 0.88 and narrower > 0.95
 
 @pytest.mark.parametrize("right", [0.5, 0.9, 0.98])
 def test_the_interval_of_accuracy_covers(right):
     rng, label, held = np.random.default_rng(5), np.eye(2)[np.zeros(60, int)], []
-    for _ in range(600):
+    for _ in range(10*SETS):
         one = rng.random(60) < right
         two = one | (rng.random(60) < 0.5)
         one, two = (np.eye(2)[np.where(x, 0, 1)] for x in (one, two))
@@ -120,8 +126,8 @@ def test_chance_is_what_random_scores_reach(n, prevalence):
     "Also where classes are absent and where every clip is positive; the label frequency is less."
     rng = np.random.default_rng(7)
     _, targets = draw(rng, n, 6, prevalence, 0)
-    reached = [mean_average_precision(rng.random(targets.shape), targets) for _ in range(300)]
-    assert abs(np.mean(reached) - chance_level(targets)) <= 3.5*np.std(reached)/np.sqrt(300) + 1e-12
+    reached = [mean_average_precision(rng.random(targets.shape), targets) for _ in range(2*SETS)]
+    assert abs(np.mean(reached) - chance_level(targets)) <= 3.5*np.std(reached)/np.sqrt(2*SETS) + 1e-12
     assert chance_level(targets) >= targets[:, targets.any(0)].mean() - 1e-12
 
 def test_chance_by_degree_and_by_class():
@@ -130,13 +136,13 @@ def test_chance_by_degree_and_by_class():
     truth[:, 4] = np.arange(90) == 0                                            # absent from most degrees
     degree = truth.sum(1)
     rounds = []
-    for _ in range(300):
+    for _ in range(2*SETS):
         scored = Scored("abcde")
         scored.add(rng.random(truth.shape), truth, [str(i) for i in range(90)])
         rounds.append((by_polyphony(scored, degree, draws=0), by_class(scored).loc[list("abcde")]))
     for column, tables in zip(("mAP", "AP"), zip(*rounds)):
         reached = np.array([table[column] for table in tables])
-        error = reached.std(0)/np.sqrt(300)
+        error = reached.std(0)/np.sqrt(2*SETS)
         assert (abs(reached.mean(0) - tables[0].chance) <= 4*error + 1e-12).all(), column
 
 def test_by_degree_every_row_holds_its_number():

@@ -1,9 +1,10 @@
 "A parameter of any notebook means what it says, or is one clear error."
-import json, re, subprocess, sys
+import json, re
 from functools import partial
 
 import pytest
 
+import notebooks
 from sslam_nb.config import PretrainConfig, flatten
 from sslam_nb.core import project_root
 from sslam_nb.evaluation.recipes import DownstreamConfig
@@ -75,9 +76,7 @@ def test_notebooks_of_the_paper_read_all_their_parameters(name):
 
 def test_through_papermill(tmp_path):
     "papermill hands over `yes` and `maybe` as text."
-    def run(*given):
-        command = [sys.executable, "-m", "papermill", str(PAPER["table11"]), str(tmp_path/"out.ipynb"), "--cwd", str(ROOT), "--no-progress-bar"]
-        return subprocess.run([*command, *given], capture_output=True, text=True, timeout=300)
+    run = partial(notebooks.run, PAPER["table11"], tmp_path/"out.ipynb", "--cwd", ROOT)
     done = run("-p", "dry_run", "yes", "-p", "seeds", "1", "-p", "run", "no")
     assert done.returncode == 0, done.stderr[-2000:]
     outputs = json.dumps([c.get("outputs") for c in json.loads((tmp_path/"out.ipynb").read_text())["cells"]])

@@ -1,6 +1,5 @@
 "The run notebooks as users run them: papermill, parameters, records."
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import notebooks
 from sslam_nb.core import project_root
 from sslam_nb.training.weights import read_header
 
@@ -18,14 +18,16 @@ SMALL = dict(width=32, depth=2, n_heads=2, decoder_width=16, decoder_depth=2, lo
              unmixed_frames=32, n_clips=16, batch_size=4, probe_clips=[48, 32], log_every=1)
 
 
-def papermill(notebook, out, *parameters, values=SMALL):
-    "Run a notebook; every one of the small values is written into its parameters cell first, for speed."
+def papermill(notebook, out, *parameters, values=SMALL, kernel=False):
+    "Run a notebook, in a kernel or without; every one of the small values is written into its parameters cell first, for speed."
     small = json.loads((ROOT/"nbs"/f"{notebook}.ipynb").read_text())
     cell = next(c for c in small["cells"] if "parameters" in c["metadata"].get("tags", []))
     cell["source"] = "".join(cell["source"]) + "\n" + "\n".join(f"{k} = {v!r}" for k, v in values.items())
     source = out.parent/f"{notebook}-small.ipynb"
     source.write_text(json.dumps(small))
-    command = [sys.executable, "-m", "papermill", str(source), str(out), "--cwd", str(ROOT), "--no-progress-bar", *map(str, parameters)]
+    words = [source, out, "--cwd", ROOT, *parameters]
+    if not kernel: return notebooks.run(*words)
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -50,12 +52,12 @@ def html(path):
 def test_stage1_then_stage2(runs):
     folder, name = runs
     done = papermill("stage1", folder/"stage1.ipynb", "-p", "epochs", 2, "-p", "run_name", f"{name}-1", "-p", "device", "cpu", "-p", "probe",
-                     "false", "-p", "resume", "no", "-p", "probe_clips", "[48,32]")
+                     "false", "-p", "resume", "no", "-p", "probe_clips", "[48,32]", kernel=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "probe" not in json.loads((ROOT/"runs"/f"{name}-1"/"record.json").read_text())["metrics"]
     checkpoint = ROOT/"runs"/f"{name}-1"/"model.safetensors"
     done = papermill("stage2", folder/"stage2.ipynb", "-p", "epochs", 5, "-p", "run_name", f"{name}-2", "-p", "device", "cpu",
-                     "-p", "init", checkpoint, "-p", "clones", 3)
+                     "-p", "init", checkpoint, "-p", "clones", 3, kernel=True)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((ROOT/"runs"/f"{name}-2"/"record.json").read_text())
     assert (record["config"]["epochs"], record["config"]["clones"], record["task"]) == (5, 3, "stage2")
@@ -77,7 +79,7 @@ def test_stage1_then_stage2(runs):
     (("-p", "data", "no/such/folder"), "no/such/folder"), (("-p", "init", "runs/none.safetensors"), "no checkpoint at"),
     (("-p", "mix_op", "min"), "mix_op"), (("-p", "device", "tpu"), "device='tpu'"), (("-p", "resume", "maybe"), "resume='maybe' must be")])
 def test_wrong_parameters_stop_with_one_clear_error(runs, wrong, said):
-    done = papermill("stage2", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", *wrong)
+    done = papermill("stage2", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", *wrong, kernel=wrong[1] == "epoch")
     assert done.returncode != 0
     assert said in done.stderr.strip().splitlines()[-1], done.stderr[-1500:]
 
@@ -127,7 +129,7 @@ def test_from_stage2_to_labels(runs, tmp_path, notebook, more):
     for kind, given in dict(a=(), b=("-p", "data", data, "-p", "dataset", "csv", "-p", "fold", 2)).items():
         run = f"{name}-{notebook}-{kind}"
         done = papermill(notebook, folder/f"{notebook}-{kind}.ipynb", "-p", "checkpoint", checkpoint, "-p", "run_name", run,
-                         "-p", "device", "cpu", *given, *more, values=TASK)
+                         "-p", "device", "cpu", *given, *more, values=TASK, kernel=(notebook, kind) == ("finetune", "a"))
         assert done.returncode == 0, done.stderr[-3000:]
         record = json.loads((ROOT/"runs"/run/"record.json").read_text())
         metric = dict(a="mAP", b="accuracy")[kind]                           # each tone has one label
@@ -148,65 +150,3 @@ def test_wrong_parameters_of_an_evaluation(runs):
     for wrong, said in (("-p", "epoch", 5), "did you mean 'epochs'"), (("-p", "epochs", 0), "epochs=0 must lie between 1 and"):
         done = papermill("finetune", runs[0]/"wrong.ipynb", "-p", "run_name", f"{runs[1]}-wrong", "-p", "no_pretrained", "True", *wrong, values={})
         assert done.returncode != 0 and said in done.stderr.strip().splitlines()[-1], done.stderr[-1500:]
-
-
-def percents(path):
-    "Rows of a table of mAP, its interval and chance, in percent, by their names."
-    cells = json.loads(path.read_text())["cells"]
-    texts = ["".join(o["data"].get("text/plain", "")) for c in cells for o in c.get("outputs", []) if "data" in o]
-    rows = [row for text in texts if re.match(r" +mAP +low +high +chance\n", text) for row in text.splitlines()[1:]]
-    return {name: [int(n) for n in numbers] for name, *numbers in (re.split(r"  +", row) for row in rows)}
-
-
-NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?%?")
-
-
-def lines_of(text):
-    "Words and numbers of each line, in the order of the words: ranks close together may change places on another processor."
-    lines = text.replace("not decided", "decided").splitlines()
-    return sorted((NUMBER.sub("#", " ".join(line.split())), NUMBER.findall(line)) for line in lines)
-
-
-def as_good(again, shown):
-    "Whole numbers must be equal; shares and decimals may differ by three of their last digits."
-    if not set(".%") & set(shown): return again == shown
-    digits = len(shown.rstrip("%").partition(".")[2])
-    return abs(float(again.rstrip("%")) - float(shown.rstrip("%"))) <= 3.01*10**-digits
-
-
-def test_what_is_as_good():
-    assert as_good("31%", "33%") and as_good("0.42", "0.45") and not as_good("29%", "33%") and not as_good("0.49", "0.45")
-    assert as_good("17", "17") and not as_good("17", "18")
-    assert lines_of("b  1.5 not decided\na 2") == [("a #", ["2"]), ("b # decided", ["1.5"])]
-
-
-@pytest.mark.parametrize("path", sorted((ROOT/"nbs"/"tutorials").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_a_tutorial_is_true(path, tmp_path):
-    "From the first cell to the last, and it still prints what it shows."
-    command = [sys.executable, "-m", "papermill", str(path), str(tmp_path/"out.ipynb"), "--no-progress-bar"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-6000:]
-    told, meant = lines_of(outputs(tmp_path/"out.ipynb")), lines_of(outputs(path))
-    assert [words for words, _ in told] == [words for words, _ in meant]
-    for (words, again), (_, shown) in zip(told, meant): assert all(map(as_good, again, shown)), (words, again, shown)
-    again, shown = percents(tmp_path/"out.ipynb"), percents(path)
-    assert again.keys() == shown.keys()
-    for row, numbers in again.items():                             # trained on another processor
-        assert numbers == pytest.approx(shown[row], abs=15), row
-        assert numbers[1] <= numbers[0] <= numbers[2], row
-    if "fine-tuned" in again: assert again["fine-tuned"][0] > again["fine-tuned"][3] + 20
-
-
-@pytest.mark.parametrize("name, parameters", [
-    ("00_hear_sslam", ("-p", "recording", "long.wav", "-p", "source_a", "tones/0.wav", "-p", "source_b", "tones/1.wav", "-p", "moment", 3)),
-    ("03_which_encoder", ("-p", "data", "tones/clips.csv", "-p", "fold", 2, "-p", "metric", "accuracy", "-y", "encoders: [demo]")),
-])
-def test_a_tutorial_takes_files_of_ones_own(name, parameters, tmp_path):
-    tones(tmp_path/"tones")
-    soundfile.write(tmp_path/"long.wav", np.concatenate([soundfile.read(tmp_path/f"tones/{i}.wav")[0] for i in range(9)]), 16_000)
-    command = [sys.executable, "-m", "papermill", str(ROOT/"nbs"/"tutorials"/f"{name}.ipynb"), "out.ipynb", "--no-progress-bar"]
-    done = subprocess.run([*command, *map(str, parameters)], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = outputs(tmp_path/"out.ipynb")
-    if name == "00_hear_sslam": assert "most like 2.9 s" in told and "belong to the 0, " in told
-    else: assert "train: 12 clips" in told and "demo, concat: 100%" in told
