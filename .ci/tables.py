@@ -11,13 +11,9 @@ from sslam_nb.evidence.paper_tables import save_index
 from sslam_nb.reports.results import read_records
 
 ROOT = Path(__file__).resolve().parents[1]
-<<<<<<< HEAD
 SHOWN = ('algorithm', 'parity', 'one_run', 'readings')  # these write no file; --check runs them too
-=======
-SHOWN = ('algorithm', 'parity', 'one_run')              # these write no file; --check runs them too
-SLOW = ('parity', 'figure1', 'figure2', 'figure4')       # begin with these, so that all workers end together
+SLOW = ('readings', 'parity', 'figure1', 'figure2', 'figure4') # begin with these, so that all workers end together
 SHORT = dict.fromkeys(('figure1', 'figure2', 'figure4'), ('-p', 'updates', 10))     # with --check
->>>>>>> wt-ci
 NEEDED = ('config', 'commit', 'data_checksum', 'hardware', 'created')
 
 def render(path, parameters):

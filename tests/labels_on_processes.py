@@ -19,6 +19,7 @@ from sslam_nb.training.state import Stopped
 RANK = int(os.environ.get("RANK", 0))
 SMALL = dict(target_frames=64, epochs=2, batch_size=5, evaluations=2, log_every=3, save_every=100, log_with="none")   # 4 updates an epoch
 PLAIN = dict(drop_path=0.0, lr=1e-4)                      # AdamW divides by the gradient: at a high rate rounding of small ones shows
+KINDS = dict(finetune=dict(kind="finetune"), linear=dict(kind="linear"), attentive=dict(kind="linear", reading="attentive"))   # a reading that learns
 
 
 class Clips:
@@ -77,7 +78,7 @@ def score(folder, checkpoint):
 
 if __name__ == "__main__":
     two, one = Path.cwd(), Path(sys.argv[1])
-    for kind in ("finetune", "linear"): train(two/kind, kind, **PLAIN)
+    for name, how in KINDS.items(): train(two/name, **how, **PLAIN)
     train(two/"nan", "finetune", augment=True, happens=("nan", 1, 4))
     train(two/"stopped", "finetune", **PLAIN, happens=(signal.SIGUSR1, 1, 2))
     train(one/"stopped", "finetune", **PLAIN, resume=True)

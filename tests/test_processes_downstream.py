@@ -13,7 +13,7 @@ import torch
 import labels_on_processes as runs
 from sslam_nb.training.state import latest_state
 
-TASKS, PLAIN = ("finetune", "linear"), runs.PLAIN
+TASKS, PLAIN = tuple(runs.KINDS), runs.PLAIN
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def launched(tmp_path_factory):
     one, two, before = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"), Path.cwd()
     os.chdir(one)                                                               # stored features are kept there, and not shared
     try:
-        alone = {kind: runs.train(one/kind, kind, **PLAIN) for kind in TASKS}
+        alone = {name: runs.train(one/name, **how, **PLAIN) for name, how in runs.KINDS.items()}
         alone["stopped"] = runs.train(one/"stopped", "finetune", **PLAIN, happens=(signal.SIGTERM, 0, 2))
         alone["scored"] = runs.score(one/"scored", one/"finetune")
     finally: os.chdir(before)
@@ -59,7 +59,7 @@ def test_the_same_result(kind, launched):
         assert share["evaluations"] == alone["evaluations"] and share["bad"] == alone["bad"] == ["clip7.wav: cut short", "clip66.wav: cut short"]
     names = sorted(path.name for path in (launched.two/kind).iterdir())
     assert names == sorted(path.name for path in (launched.one/kind).iterdir()) and "classifier.safetensors" in names
-    assert launched.said.count("skipped clip7.wav") == 3           # by three finished runs, each once
+    assert launched.said.count("skipped clip7.wav") == 4           # by four finished runs, each once
 
 
 def test_the_same_scores_to_the_last_bit(launched):

@@ -87,15 +87,15 @@ def fit_reading(
     train:Tokens,         # To learn from
     reading:str='prototypes', # One of READINGS
     prototypes:int=256,   # Of a reading that has them
-    epochs:int=40,        # Passes over the clips
-    lr:float=5e-3,        # Peak learning rate
+    epochs:int=15,        # Passes over the clips
+    lr:float=3e-3,        # Peak learning rate
     batch_size:int=48,    # Clips of an update
-    weight_decay:float=0.05, # Of matrices
+    weight_decay:float=5.0, # Of matrices
     seed:int=0,           # Of start, order and dropout
     loss:str='bce',       # bce, or ce where each clip has one label
     spectrogram:SpectrogramConfig|None=None, # What the classifier will be given; None: not known
 )->Classifier:            # With the encoder
-    "Train a reading and its linear map on stored tokens (recipe after arXiv 2602.16305, shortened: ours)."
+    "Train a reading and its linear map on stored tokens (ours; schedule after arXiv 2602.16305)."
     train, device = as_tokens(encoder, train, reading), encoder.pos_embed.device
     known = dict(spectrogram=spectrogram, activation=dict(bce='sigmoid', ce='softmax')[loss])
     with torch.random.fork_rng():

@@ -177,4 +177,4 @@ def quick_probe(
     found = probe_scores(train.vector[good].numpy(), train.target[good].numpy(), test.vector[tested].numpy())
     scored = Scored(task.test.classes)
     scored.add(found, test.target[tested], [test.clip_id[i] for i in tested])
-    return measure(cfg, scored)
+    return measure(cfg, scored) | ({} if reading == trained.model.reading else dict(reading=reading))

@@ -153,6 +153,8 @@ def _checked(values:dict)->dict:
     return values
 
 # %% ../../nbs/reports/00_results.ipynb #4c8b0ef7
+_NOW = dict(pool='reading')         # hyper-parameters that had another name when a record was written
+
 def _read(path):
     "A RunRecord, None for JSON that is no record, or an error that says what is wrong."
     if not path.is_file(): raise ValueError('is no file')
@@ -169,7 +171,7 @@ def _read(path):
     if absent: raise ValueError(f"missing fields {absent}")
     record = RunRecord(**_checked(values))
     if record.digest != signature(record): raise ValueError('was edited after it was written')
-    return record
+    return replace(record, config={_NOW.get(name, name): value for name, value in record.config.items()})
 
 # %% ../../nbs/reports/00_results.ipynb #374f5170
 def read_records(

@@ -68,7 +68,8 @@ def _judged(record:RunRecord)->list[str]:
         some = lambda pairs: ', '.join(f'{name} {_percent(ap)}' for ap, name in pairs)
         lines += [f'heard best: {some(known[:-4:-1])}; worst: {some(known[:3])}']
     if probe := found.get('probe'):
-        lines += [f'logistic regression on the same features: {metric} {_percent(probe[metric])}']
+        what = 'the same features' if 'reading' not in probe else f"the reading {probe['reading']}"
+        lines += [f'logistic regression on {what}: {metric} {_percent(probe[metric])}']
     return lines + [f'encoder: {record.notes}']
 
 # %% ../../nbs/reports/05_summary.ipynb #b635b8fa
