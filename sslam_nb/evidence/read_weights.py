@@ -29,11 +29,11 @@ from ..training.weights import weights_hash
 
 # %% ../../nbs/evidence/04_read_weights.ipynb #b80305e4
 def soundscapes(
-    cfg:ReadConfig, # n_clips, events and the length of a clip
-)->tuple[KeptSoundscapes, KeptSoundscapes]: # To fit (set 11), to test (set 12)
+    cfg:ReadConfig, # sets, n_clips, events and the length of a clip
+)->tuple[KeptSoundscapes, KeptSoundscapes]: # To fit, to test
     "The clips of a reading (ours)."
     return tuple(KeptSoundscapes(n, seed=seed, duration=cfg.spectrogram.target_frames/100, events=cfg.events)
-                 for seed, n in zip((11, 12), cfg.n_clips))
+                 for seed, n in zip(cfg.sets, cfg.n_clips))
 
 @cache
 def _sides(cfg:ReadConfig)->list[ColumnData]:
