@@ -16,6 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from ..config import PretrainConfig
@@ -73,6 +74,7 @@ def activation_bytes(
     rows, number = clips*cfg.mask_copies, _TYPES[cfg.precision].itemsize
     with FakeTensorMode(), warnings.catch_warnings(action='ignore'):         # torch warns of its own ways
         model, shown, filled = SSLAM(cfg), torch.empty(rows, tokens, D), torch.empty(rows, N, D)
+        model.student.blocks[0].attn.attend = F.scaled_dot_product_attention                         # as on a GPU
         with torch.autocast('cpu', _TYPES[cfg.precision], enabled=cfg.precision != 'no'):
             blocks = depth*kept_bytes(model.student.blocks[0], shown.requires_grad_())   # all alike
         decoder = kept_bytes(model.decoder, filled.requires_grad_())
