@@ -22,7 +22,8 @@ clip *i* and gets its samples and its labels.''',
 authors, the Hugging Face Hub, what an interrupted run needs to go on, and pre-training in both stages.''',
 'It may use the method and `data`.'),
     'evaluation': ('Evaluation', '''What an encoder is worth on labels: metrics with intervals, the recipes of Tables 7
-and 8, features of a frozen encoder, augmentations, and one loop for fine-tuning and linear evaluation.''',
+and 8, features of a frozen encoder, augmentations, one loop for fine-tuning and linear evaluation, and readings of
+whole clips and of every 160 ms.''',
 'It may use the method, `data` and `training`.'),
     'use': ('Use', '''A trained model on audio of your own: vectors with time stamps, or labels with scores. Nothing
 here trains.''', 'It may use the method, `data`, `training` and `evaluation`.'),
@@ -30,9 +31,9 @@ here trains.''', 'It may use the method, `data`, `training` and `evaluation`.'),
 to a configuration, the pictures that a run shows, and the record that it leaves.''',
 'It may use all parts above it: the method, `data`, `training`, `evaluation` and `use`.'),
     'evidence': ('Evidence', '''From runs to the tables in `papers_tables`: runs as values that are found by their hash,
-plans, comparison with the paper, tables as files; and two studies, parity with the official code and the polyphony
-of AudioSet.''', 'It is the last part and may use all others.'),
-    'paper': ('The paper', '''One notebook for each table, figure and algorithm of the paper, and three studies beside
+plans, one of them fixed in advance, comparison with the paper, tables as files; and studies: parity with the official
+code, the polyphony of AudioSet, what targets hold.''', 'It is the last part and may use all others.'),
+    'paper': ('The paper', '''One notebook for each table, figure and algorithm of the paper, and studies beside
 it. Tables and figures are made from committed records or drawn anew; `papers_tables` holds what came out. Where runs
 are needed that have no record yet, `-p run True` trains them.''', 'These notebooks export nothing and may use every part.'),
     'tutorials': ('Tutorials', '''How-to stories, each from the question to a result, with names that `from sslam_nb
