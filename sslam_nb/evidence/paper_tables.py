@@ -17,7 +17,7 @@ import pandas as pd
 from ..core import atomic_path, project_path, tell
 from .compare import agreement, beside, by_seed, verdict
 from .cost import at_paper_size
-from .jobs import TABLE_SIZES, lineage, shown_size
+from .jobs import FIRST_SEED, TABLE_SIZES, lineage, shown_size
 from .plan import plan, seconds_of
 from .runner import missing, run_jobs
 from ..reports.results import read_records
@@ -27,12 +27,18 @@ class TableOptions(NamedTuple):
     "What a notebook that shows results may be asked for."
     size:str = 'tiny-study' # Scale of our runs: paper, small or tiny-study
     run:bool = False        # Train what has no record yet
-    seeds:int = 5           # Number of seeds: 0, 1, 2 ...
+    seeds:int = 5           # Number of seeds: 0, 1, 2 ..., or from 200 at tiny-single
     dry_run:bool = False    # Only tell the plan, also at the paper's size
     processes:int = 2       # Runs side by side, on the CPU
     device:str|None = None  # cpu, cuda ...; None: the fastest present
     gpus:int = 4            # For the estimate at the paper's size
     real:str|None = None    # Folder of the real clips
+
+    @property
+    def chosen(self)->range:
+        "The seeds, as many as were asked for."
+        first = FIRST_SEED.get(self.size, 0)
+        return range(first, first + self.seeds)
 
 # %% ../../nbs/evidence/09_paper_tables.ipynb #4d8ab919
 def lacking(
@@ -62,7 +68,7 @@ def carry_out(
     options:TableOptions, # How many seeds, whether to run, where
 )->pd.DataFrame:          # The plan
     "Tell the plan of a table, and run it if asked to (ours)."
-    size, seeds, run = options.size, range(options.seeds), options.run and not options.dry_run
+    size, seeds, run = options.size, options.chosen, options.run and not options.dry_run
     for name in ('seeds', 'processes', 'gpus'):
         if getattr(options, name) < 1: raise ValueError(f"{name}={getattr(options, name)} must be 1 or more")
     if options.run and size == 'paper':

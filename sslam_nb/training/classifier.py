@@ -192,7 +192,7 @@ class GatedReading(PrototypeReading):
     def count(cfg, n_mel, prototypes): return 3*prototypes
     def forward(self, tokens):
         mixed = torch.einsum('l,blnd->bnd', self.gate.softmax(0), F.normalize(tokens, dim=-1))
-        similar = F.normalize(mixed, dim=-1) @ F.normalize(self.prototypes, dim=-1).mT       # (B, 1 + N, J)
+        similar = mixed @ F.normalize(self.prototypes, dim=-1).mT                             # (B, 1 + N, J)
         cls, patches = similar[:, 0], similar[:, 1:]
         return torch.cat([patches.amin(1), cls, patches.amax(1)], dim=1)
 

@@ -104,7 +104,8 @@ def changed_values(
     saved:dict, # Identity of the saved one
 )->list[str]:   # 'name=now (saved: then)' for each that differs
     "In what a run differs from a saved one (ours)."
-    saved = {{'pool': 'reading'}.get(name, name): value for name, value in saved.items()}    # once its name
+    once = dict(pool='reading') if 'reading' in now else {}                     # names that it had before
+    saved = {once.get(name, name): value for name, value in saved.items()}
     return [f"{k}={now.get(k)} (saved: {value})" for k, value in saved.items() if now.get(k) != value]
 
 # %% ../../nbs/training/08_state.ipynb #8b71a695
