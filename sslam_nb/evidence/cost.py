@@ -128,9 +128,10 @@ def gpu_hours(
     return sum(_work([job])/tflops.get(job.task, tflops['stage2']) for job in trained)/gpus/3600
 
 def at_paper_size(
-    jobs,         # At the paper's size
+    jobs,         # At the paper's size, or at another that is meant for GPUs
     gpus:int=4,   # Side by side
     measured:str|Path='papers_tables', # Folder of performance.json
+    size:str='paper', # Of the jobs; smaller models use less of a GPU's rate
 )->str:           # One line
     "How long, at the pace of the paper's GPUs, and at that of a GPU that was measured here (ours)."
     rates = {f'{gpus} RTX 3090 at the pace that the paper reports': {stage: paper_pace(stage) for stage in PAPER_HOURS}}
@@ -138,10 +139,12 @@ def at_paper_size(
         here = {stage: pace(preset(stage, 'paper'), HERE, measured=measured).tflops for stage in PAPER_HOURS}
         if all(here.values()): rates[f'{gpus} {gpu} at the pace measured here'] = here
     hours = {place: gpu_hours(jobs, gpus, rate) for place, rate in rates.items()}
-    if not all(hours.values()): return "at the paper's size: not planned, for want of the paper's own clips"
+    where = "the paper's size" if size == 'paper' else f'size {size}'
+    if not all(hours.values()): return f"at {where}: not planned, for want of the paper's own clips"
     many = lambda value: f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
     said = ', '.join(f'{many(value)} hours on {place}' for place, value in hours.items())
-    return f"all of it at the paper's size: about {said}"
+    optimistic = '' if size == 'paper' else ', if a smaller model used as much of their rate'
+    return f"all of it at {where}: about {said}{optimistic}"
 
 # %% ../../nbs/evidence/07_cost.ipynb #3ff70561
 FREE = 0.1 # Share of a card's memory that is left for drivers, kernels and gaps

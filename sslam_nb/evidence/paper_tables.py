@@ -80,6 +80,7 @@ def carry_out(
     table, lack = plan(jobs, processes=options.processes), lacking(jobs)
     if options.run or options.dry_run:
         tell(table.to_string(), printed=False)                 # the notebook shows it as a table
+        if size not in (*TABLE_SIZES, 'paper'): tell(at_paper_size(jobs, options.gpus, size=size))
         tell(at_paper_size([job for cell in cells('paper', seeds) for job in cell.jobs], options.gpus))
     if lack and run: raise ValueError(lack)
     if lack: tell(lack)
