@@ -61,7 +61,7 @@ def attend(
 
 class Attention(nn.Module):
     "Multi-head self-attention (Section 4.2)."
-    attend = staticmethod(attend)
+    kernel = staticmethod(attend)
     def __init__(self,
         width:int,   # D
         n_heads:int, # Heads, each of D/n_heads numbers
@@ -76,7 +76,7 @@ class Attention(nn.Module):
     )->Tensor:    # (B, S, D)
         "Every token looks at every other."
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.proj(self.kernel(q, k, v).transpose(1, 2).flatten(2))
 
 # %% ../nbs/05_encoder.ipynb #d12cd2bb
 class DropPath(nn.Module):

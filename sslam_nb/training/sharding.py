@@ -74,7 +74,7 @@ def activation_bytes(
     rows, number = clips*cfg.mask_copies, _TYPES[cfg.precision].itemsize
     with FakeTensorMode(), warnings.catch_warnings(action='ignore'):         # torch warns of its own ways
         model, shown, filled = SSLAM(cfg), torch.empty(rows, tokens, D), torch.empty(rows, N, D)
-        model.student.blocks[0].attn.attend = F.scaled_dot_product_attention                         # as on a GPU
+        model.student.blocks[0].attn.kernel = F.scaled_dot_product_attention                         # as on a GPU
         with torch.autocast('cpu', _TYPES[cfg.precision], enabled=cfg.precision != 'no'):
             blocks = depth*kept_bytes(model.student.blocks[0], shown.requires_grad_())   # all alike
         decoder = kept_bytes(model.decoder, filled.requires_grad_())
