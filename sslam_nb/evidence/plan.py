@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..config import PretrainConfig, override, preset
 from ..core import project_path, step_generator
 from ..evaluation.recipes import DownstreamConfig, run_length
-from .jobs import Job, ReadConfig, lineage
+from .jobs import TASK_ORDER, Job, ReadConfig, lineage
 from ..masking import n_visible
 from ..data.registry import find_dataset
 from ..mixing import mixing_region
@@ -153,7 +153,7 @@ def plan(
     "What would be run, before it is (ours)."
     todo = missing(jobs, project_path(folder), project_path(records))
     past, rows = read_records(project_path(records), left_out=[]), {}
-    for task in ('stage1', 'stage2', 'finetune', 'linear', 'read'):
+    for task in TASK_ORDER:
         every, now = ([job for job in some if job.task == task] for some in (lineage(jobs), todo))
         if not every: continue
         seconds = sum(seconds_of(job, past) for job in now)

@@ -21,7 +21,7 @@ from ..data.access import open_data
 from ..evaluation.start import start_from
 from ..config import PretrainConfig, override
 from ..core import atomic_path, fits_in_memory, pick_device, project_path, tell
-from .jobs import Job
+from .jobs import TASK_ORDER, Job
 from .read_weights import read_weights, soundscapes
 from ..evaluation.finetune import Task, train_classifier
 from ..training.pretrain import pretrain
@@ -172,7 +172,7 @@ def run_jobs(
     folder, records, failed, bad = project_path(folder), project_path(records), [], set()
     todo, begin, behind = missing(jobs, folder, records), time.perf_counter(), []
     costs = {job.key: cost(job) or 1e-9 for job in todo}
-    for task in ('stage1', 'stage2', 'finetune', 'linear'):
+    for task in TASK_ORDER:
         now = [job for job in todo if job.task == task]
         bad |= {job.key for job in now if job.start and job.start.key in bad}
         now = [job for job in now if job.key not in bad]
