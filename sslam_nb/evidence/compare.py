@@ -36,7 +36,7 @@ def scores_only(
     return cells.assign(paper=pd.to_numeric(cells.value.replace('-', None)))
 
 # %% ../../nbs/evidence/08_compare.ipynb #d95f16c5
-_MEASURED = set('data mean std checkpoint workers log_every log_with save_every max_bad plan'.split()) # not part of a job
+_MEASURED = set('data mean std checkpoint workers log_every log_with save_every max_bad plan'.split()) # no part of it
 
 class Cell(NamedTuple):
     "Where our number of a cell of the paper comes from (ours)."
