@@ -247,7 +247,7 @@ def _check_run(cfg:PretrainConfig):
               (cfg.loss.mixit_sources and cfg.loss.mcl_choices, "mixit_sources and mcl_choices both change what the "
                "decoder's output means; leave one at 0"),
               (cfg.events[0] > cfg.events[1], f"events={cfg.events} must be fewest, most"),
-              (cfg.events != (1, 4) and cfg.data != 'soundscapes', "events is for the embedded soundscapes: leave it"),
+              (cfg.events != (1, 4) and cfg.data != 'soundscapes', "events is for the embedded soundscapes; omit it"),
               (cfg.halves[1] and cfg.mixing.mix_mode != 'none' and cfg.batch_size < 2,
                "batch_size=1 cannot mix two clips; choose 2 or more, or variant MB-UA")]
     for broken, said in rules:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t, ttest_1samp
+from scipy.stats import ttest_1samp
 
 from ..config import VARIANTS
 from ..core import atomic_path, project_path
@@ -139,10 +139,8 @@ def decide(
     p = np.array([ttest_1samp(x, 0).pvalue if len(x) > 1 else np.nan for x in leads])
     rows = []
     for x, one, corrected in zip(leads, p, holm(p)):
-        n, mean = len(x), x.mean() if len(x) else np.nan
-        error = x.std(ddof=1)/np.sqrt(n) if n > 1 else np.nan
-        low, high = (mean + side*student_t.ppf(0.975, max(n - 1, 1))*error for side in (-1, 1))
-        within = abs(mean) + student_t.ppf(0.95, max(n - 1, 1))*error < plan.smallest
+        mean, low, high, n = mean_interval(x)
+        within = max(map(abs, mean_interval(x, 0.9)[1:3])) < plan.smallest
         if n < len(plan.seeds): word = f'not run: {n} of {len(plan.seeds)} seeds'
         elif corrected < 0.05: word = 'supported' if mean > 0 else 'refuted'
         else: word = 'too small to matter' if within else 'not decided'
