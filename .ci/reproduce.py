@@ -28,7 +28,7 @@ def jobs_of(name, **given):
     exec(first, space)
     space.update((key, value) for key, value in given.items() if key in space)
     for source in middle: exec(source, space)
-    def take(cells, options): found.extend(job for cell in cells(options.size, range(options.seeds)) for job in cell.jobs)
+    def take(cells, options): found.extend(job for cell in cells(options.size, options.chosen) for job in cell.jobs)
     exec(last, space | dict(carry_out=take))
     return found
 

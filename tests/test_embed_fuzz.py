@@ -74,8 +74,9 @@ def test_gradients_flow_at_every_rate():
         resample(wave, rate, 16_000).sum().backward()
         assert wave.grad.isfinite().all() and wave.grad.any()
 
-def test_nine_channels_are_refused_at_once():
-    start = time.perf_counter()
+def test_nine_channels_are_refused_at_once(monkeypatch):
+    "Before anything is resampled or encoded."
+    def never(*args, **kwargs): raise AssertionError('work was begun')
+    for name in ('resample', 'kaldi_log_mel'): monkeypatch.setattr(f'sslam_nb.use.windows.{name}', never)
     for wave in (np.zeros((480_000, 9), np.float32), np.zeros((480_000, 40), np.float32), np.zeros((1, 9, 480_000), np.float32)):
         with pytest.raises(ValueError, match='wave: clip 0'): embed(models()['vit'], wave, 48_000)
-    assert time.perf_counter() - start < 5
