@@ -15,7 +15,7 @@ PIP_ARGS ?=
 ARGS     ?=
 # Options for pytest, e.g. make test TESTS='-k house'
 TESTS    ?=
-# For make reproduce-tiny: seeds of each cell (empty: as each notebook has it), and the folder that holds esc10, fsdd and esc10_mixtures
+# For make reproduce-tiny: seeds of each cell (empty: as each notebook has it), and the folder that holds esc10, fsdd and esc10-scenes
 # (empty: the tables of real clips are left out)
 SEEDS    ?=
 REAL     ?=

@@ -56,7 +56,7 @@ def main(size, processes, real='', yes='', seeds=''):
     names = [name for name in ORDER if real or 'real:' not in code_cells(name)[0]]
     if left_out := [name for name in ORDER if name not in names]:
         print(f'{", ".join(left_out)} need real clips and are left out; to include them, name the folder that holds esc10, fsdd and '
-              'esc10_mixtures: make reproduce-tiny REAL=FOLDER\n')
+              'esc10-scenes: make reproduce-tiny REAL=FOLDER\n')
     given = dict(size=size, processes=int(processes), real=real or None) | (dict(seeds=int(seeds)) if seeds else {})
     jobs = {name: jobs_of(name, **given) for name in names}
     every = [job for some in jobs.values() for job in some]

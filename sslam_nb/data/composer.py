@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SyntheticEvents', 'event_index', 'Recipe', 'compose_clip', 'scaper_folders', 'scaper_clip', 'split_events', 'compose',
-           'spass_like', 'degrees_like']
+           'spass_like', 'urban_like', 'degrees_like']
 
 # %% ../../nbs/data/13_composer.ipynb #91e1e59c
 import json
@@ -86,9 +86,10 @@ class Recipe:
 
 # %% ../../nbs/data/13_composer.ipynb #e107eaf3
 def _event_wave(bank, i:int, recipe:Recipe)->np.ndarray:
-    "An event, cut to the longest that is allowed, with a fade where it was cut."
+    "An event without the zeros around it, cut to the longest that is allowed, with a fade where it was cut."
     clip, rate = bank[i], recipe.sample_rate
     wave = resample(torch.as_tensor(clip.wave).float(), clip.sample_rate, rate).numpy().astype(np.float64)
+    wave = np.trim_zeros(wave)                                                  # sets of equal clips are padded
     cut = wave[:round(recipe.longest*rate)].copy()
     if len(cut) < len(wave): cut[-rate//50:] *= np.linspace(1, 0, len(cut[-rate//50:]))
     if not cut.any(): raise ValueError(f"the event {clip.clip_id} is silent; take it out of the bank")
@@ -262,6 +263,17 @@ def spass_like(
     most = min(17, len(event_index(bank)))
     recipe = Recipe(events=(min(2, most), most), snr=(0, 15), seed=seed)
     return compose(bank, folder, recipe, n_clips*3//4, n_clips - n_clips*3//4, **options)
+
+def urban_like(
+    bank,            # Source of single-label clips
+    folder:str|Path, # To write
+    n_clips:int=1500, # A third to train on
+    seed:int=0,      # Of the recipe
+    **options,       # For `compose`
+)->Path:             # `folder`
+    "Scenes of 5 s with 2 to 9 events in the manner of URBAN-SED (Appendix B.0.2)."
+    recipe = Recipe(events=(2, 9), duration=5.0, longest=2.5, seed=seed)
+    return compose(bank, folder, recipe, n_clips//3, n_clips - n_clips//3, **options)
 
 def degrees_like(
     bank,            # Source of single-label clips

@@ -13,11 +13,12 @@ from difflib import get_close_matches
 from functools import partial
 
 from .clips import DEGREES, degree_name
-from .composer import SyntheticEvents, degrees_like, spass_like
+from .composer import SyntheticEvents, degrees_like, spass_like, urban_like
 from .download import RemoteFile
 from .layouts import KS1_WORDS, cut_silence, read_esc, read_fsdd, read_listed, read_speech_commands
 from .polyphonic_sets import (SCENES, read_audioset, read_degrees, read_spass, read_strong,
                                            read_urban_sed)
+from .sources import AudioFolder
 
 # %% ../../nbs/data/17_registry.ipynb #1880669e
 @dataclass(frozen=True)
@@ -119,11 +120,16 @@ def _stand_in(name, title, make, layout, **clips):
     return DatasetInfo(name, title, read_listed, 0, clips, 10, 1024, None, None, 'mAP', 'synthetic',
                        layout, compose=partial(make, SyntheticEvents(), engine='own'))
 
+def _scenes_of_esc10(folder, **options):
+    return urban_like(AudioFolder(folder.parent/'esc10'), folder, engine='own', **options)
+
 _COMPOSED = [
     _stand_in('spass-like', 'A scene in the manner of SPASS', spass_like,
               'clips.csv, audio/*.flac, jams/*.jams, events.tsv', train=150, test=50),
     _stand_in('degrees-like', 'Degrees of polyphony, composed', degrees_like,
               '2-3/ ... 14-up/, each as spass-like', train=525, test=175),
+    DatasetInfo('esc10-scenes', 'Scenes of ESC-10', read_listed, 10, dict(train=500, test=1000), 5, 512, None, None,
+                'mAP', 'CC0, CC BY 3.0', 'clips.csv, audio/*.flac, jams/*.jams, events.tsv', compose=_scenes_of_esc10),
 ]
 
 # %% ../../nbs/data/17_registry.ipynb #2a0a984f

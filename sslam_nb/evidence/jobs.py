@@ -138,7 +138,7 @@ def judged(
     **changes,         # Of the recipe, by plain name
 )->Job:
     "A training on labels (Section 4.4)."
-    tuned = task == 'finetune' and dataset == 'soundscapes'
+    tuned = task == 'finetune' and dataset in ('soundscapes', 'esc10-scenes')
     longer = {'tiny-study': dict(epochs=12, roll=False), 'tiny-single': dict(epochs=24, lr=2e-3, roll=False)}
     size, scale = _scale(size, _TINY_JUDGED.get(dataset, _TINY_JUDGED['any']), longer if tuned else None)
     if scale: scale = scale | dict(evaluations=1)
@@ -193,13 +193,16 @@ def real_clips(
 def benchmark(
     name:str,      # As in the paper's tables: AS-20K, SPASS Market, ESC-50, KS1, KS2
     size:str,      # At paper the set itself, else its stand-in
-    real:str|None=None, # Folder with esc10 and fsdd, or with the paper's sets; None: not at hand
+    real:str|None=None, # Folder with esc10, esc10-scenes and fsdd, or with the paper's sets; None: not at hand
 )->dict|None:      # For `judged`: dataset, data, and what the stand-in changes; None: there is no stand-in
     "The set behind a column of the paper's tables (Section 4.1)."
     key = name.lower().replace(' ', '-')
     if size == 'paper': return dict(dataset=dataset_name(key), data=real_clips(real, dataset_name(key)))
     sets = {'as-20k': dict(dataset='soundscapes'),
             'spass-market': dict(dataset='soundscapes', events=(2, 17)),
+            'spass-park': dict(dataset='soundscapes', events=(3, 18)),
+            'spass-square': dict(dataset='soundscapes', events=(4, 20)),
+            'urban-sed': dict(dataset='esc10-scenes', data=real_clips(real, 'esc10-scenes')),
             'esc-50': dict(dataset='esc10', data=real_clips(real, 'esc10')),
             'ks2': dict(dataset='fsdd', data=real_clips(real, 'fsdd'))}
     return sets.get(key)
