@@ -2,7 +2,7 @@
 
 First one plan of all tables, in which a run that several of them share is counted once; then a question, and the runs, with
 a line for each; then the tables. What was interrupted goes on. REAL is the folder of the real clips; without one ('') their
-tables are left out. YES ('1') answers the question beforehand; without it and without a terminal nothing is run."""
+runs are left out. YES ('1') answers the question beforehand; without it and without a terminal nothing is run."""
 import json, shutil, sys
 from pathlib import Path
 
@@ -53,12 +53,13 @@ def agreed(yes):
 
 def main(size, processes, real='', yes='', seeds=''):
     if real and not project_path(real).is_dir(): sys.exit(f'REAL={real}: there is no such folder')
-    names = [name for name in ORDER if real or 'real:' not in code_cells(name)[0]]
-    if left_out := [name for name in ORDER if name not in names]:
-        print(f'{", ".join(left_out)} need real clips and are left out; to include them, name the folder that holds esc10, fsdd and '
-              'esc10-scenes: make reproduce-tiny REAL=FOLDER\n')
     given = dict(size=size, processes=int(processes), real=real or None) | (dict(seeds=int(seeds)) if seeds else {})
-    jobs = {name: jobs_of(name, **given) for name in names}
+    jobs = {name: jobs_of(name, **given) for name in ORDER}
+    on_real = lambda job: bool(getattr(job.cfg, 'data', None))
+    if not real and (left_out := [name for name in ORDER if any(map(on_real, jobs[name]))]):
+        print(f'runs on real clips are left out ({", ".join(left_out)}); to include them, name the folder that holds esc10, fsdd and '
+              'esc10-scenes: make reproduce-tiny REAL=FOLDER\n')
+        jobs = {name: [job for job in some if not on_real(job)] for name, some in jobs.items()}
     every = [job for some in jobs.values() for job in some]
     if lack := lacking(every): sys.exit(lack)
     if tell_plan(jobs, int(processes)):

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from ..core import atomic_path, project_path, tell
+from ..data.registry import DATASETS
 from .compare import agreement, beside, by_seed, verdict
 from .cost import at_paper_size
-from .jobs import FIRST_SEED, TABLE_SIZES, lineage, shown_size
+from .jobs import FIRST_SEED, lineage, shown_size
 from .plan import plan, seconds_of
 from .runner import missing, run_jobs
 from ..reports.results import read_records
@@ -27,7 +28,7 @@ class TableOptions(NamedTuple):
     "What a notebook that shows results may be asked for."
     size:str = 'tiny-study' # Scale of our runs: paper, small or tiny-study
     run:bool = False        # Train what has no record yet
-    seeds:int = 5           # Number of seeds: 0, 1, 2 ..., or from 200 at tiny-single
+    seeds:int = 5           # Number of seeds: 200, 201, 202 ...
     dry_run:bool = False    # Only tell the plan, also at the paper's size
     processes:int = 2       # Runs side by side, on the CPU
     device:str|None = None  # cpu, cuda ...; None: the fastest present
@@ -37,8 +38,7 @@ class TableOptions(NamedTuple):
     @property
     def chosen(self)->range:
         "The seeds, as many as were asked for."
-        first = FIRST_SEED.get(self.size, 0)
-        return range(first, first + self.seeds)
+        return range(FIRST_SEED, FIRST_SEED + self.seeds)
 
 # %% ../../nbs/evidence/09_paper_tables.ipynb #4d8ab919
 def lacking(
@@ -49,8 +49,10 @@ def lacking(
     folders = (getattr(job.cfg, 'data', None) for job in todo if job.task in ('finetune', 'linear'))
     gone = sorted({Path(folder).name for folder in folders if folder and not project_path(folder).is_dir()})
     if not gone: return ''
+    composed = [name for name in gone if name in DATASETS and DATASETS[name].compose]
     return (f"{', '.join(gone)} not found, so the plan may lack their updates; to run what has no record, "
-            "name the folder that holds them: -p real FOLDER")
+            "name the folder that holds them: -p real FOLDER"
+            + ''.join(f"; obtain({name!r}, FOLDER) composes it there" for name in composed))
 
 def run_planned(
     jobs,            # Any
@@ -68,7 +70,7 @@ def carry_out(
     options:TableOptions, # How many seeds, whether to run, where
 )->pd.DataFrame:          # The plan
     "Tell the plan of a table, and run it if asked to (ours)."
-    size, seeds, run = options.size, options.chosen, options.run and not options.dry_run
+    size, seeds, run = shown_size(options.size), options.chosen, options.run and not options.dry_run
     for name in ('seeds', 'processes', 'gpus'):
         if getattr(options, name) < 1: raise ValueError(f"{name}={getattr(options, name)} must be 1 or more")
     if options.run and size == 'paper':
@@ -80,7 +82,7 @@ def carry_out(
     table, lack = plan(jobs, processes=options.processes), lacking(jobs)
     if options.run or options.dry_run:
         tell(table.to_string(), printed=False)                 # the notebook shows it as a table
-        if size not in (*TABLE_SIZES, 'paper'): tell(at_paper_size(jobs, options.gpus, size=size))
+        if size not in ('tiny-study', 'paper'): tell(at_paper_size(jobs, options.gpus, size=size))
         tell(at_paper_size([job for cell in cells('paper', seeds) for job in cell.jobs], options.gpus))
     if lack and run: raise ValueError(lack)
     if lack: tell(lack)
@@ -215,7 +217,7 @@ def save_table(
 )->str:                 # The markdown
     "Write a table with its verdict and provenance as markdown and csv (ours)."
     size = shown_size(size)
-    stem = project_path(folder)/(name if size in TABLE_SIZES else f'{name}_{size}')
+    stem = project_path(folder)/(name if size == 'tiny-study' else f'{name}_{size}')
     numbers, left_out = by_seed(cells, records)
     table, every = beside(name, numbers, size), [*cells, *(c for more in (also or {}).values() for c in more)]
     mine = [line for line in left_out if any(job.name in line for cell in every for job in cell.jobs)]
