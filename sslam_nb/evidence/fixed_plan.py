@@ -181,7 +181,8 @@ def save_plan(
     numbers = {reading: by_seed(part)[0] for reading, part in cells.items()}
     decided = decide(plan, numbers)
     words = decided.decision.str.replace(r':.*', '', regex=True).value_counts()
-    status = f"{len(decided)} claims: {', '.join(f'{n} {word}' for word, n in words.items())}; {shown_size(plan.size)}"
+    size = shown_size(plan.size)
+    status = f"{len(decided)} claims: {', '.join(f'{n} {word}' for word, n in words.items())}; {size}"
     about = (f'Fixed in [fixed_plan.toml](fixed_plan.toml) on {plan.fixed}, at commit {plan.commit[:12]}, with the '
              f'hash {plan.digest} that every record names: setting, seeds, readings, claims, and the rule for them.')
     tables = [f'## {WORDS[reading]}\n\n{markdown(wide(table))}' for reading, table in numbers.items()]
@@ -189,7 +190,7 @@ def save_plan(
     text = '\n\n'.join([f'# {plan.title}', f'> {status}', about, '## The claims', markdown(shown_decisions(decided)),
                         'Below: mAP in % by the number of sounds in a clip, or of classes in a column; mean and 95 % '
                         'interval over seeds. What is not a claim above is exploration.', *tables,
-                        '## Where the numbers come from', '\n'.join(provenance(every, size=shown_size(plan.size)))]) + '\n'
+                        '## Where the numbers come from', '\n'.join(provenance(every, size=size))]) + '\n'
     names = 'reading', 'weights', 'degree', 'mean', 'low', 'high', 'seeds'
     rows = [dict(zip(names, (reading, *key, *mean_interval(row))))
             for reading, table in numbers.items() for key, row in table.T.items()]
