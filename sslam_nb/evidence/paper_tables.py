@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core import atomic_path, project_path, tell
 from ..data.registry import DATASETS
-from .compare import agreement, beside, by_seed, verdict
+from .compare import agreement, beside, by_seed, fitting, verdict
 from .cost import at_paper_size
 from .jobs import FIRST_SEED, lineage, shown_size
 from .plan import plan, seconds_of
@@ -137,18 +137,15 @@ def provenance(
 )->list[str]:               # Lines for the foot of a table
     "Data, clips, seeds, commit and hardware of the records behind some cells (ours)."
     judged = {job.name for cell in cells for job in cell.jobs}
-    every = {job.name for job in lineage(job for cell in cells for job in cell.jobs)}
-    found = {}
-    for record in read_records(project_path(records), left_out=[]):
-        if record.name in every: found.setdefault(record.name, record)
+    every = {job.name: job for job in lineage(job for cell in cells for job in cell.jobs)}
+    found = fitting(every.values(), records)[0]
     done = [record for name, record in found.items() if name in judged]
     if not done: return ['Nothing of this table has been run.']
     before = [record for name, record in found.items() if name not in judged]
     lines = [f'- Judged on: {_origin(done, size)}. {len(done)} of {len(judged)} runs have a record.']
     if before: lines.append(f'- Pre-trained on: {_origin(before, size)}.')
     lines += sorted({_chance(record) for record in done if record.metrics.get('chance')})
-    lines.append("- Intervals are Student's over seeds. Of twenty claims without any effect, one is expected "
-                 "to be decided by chance.")
+    lines.append("- Intervals are Student's over seeds; the clips are the same for all of them.")
     gone = len(judged - found.keys())
     return lines + ([f'- {gone} runs without a record: never run, or died half-way.'] if gone else [])
 
@@ -186,6 +183,14 @@ def status_line(
     return f'{run} of {printed} cells run at {scale}, {table.seeds[table.seeds > 0].min()} seeds{order}'
 
 # %% ../../nbs/evidence/09_paper_tables.ipynb #6178d242
+def _counted(verdicts:list[str])->str:
+    "How the claims came out, and how many would by chance."
+    holds, fails, open_ = (sum(text.count(f'**{word}**') for text in verdicts)
+                           for word in ('holds here', 'fails here', 'is not decided'))
+    if not (tested := holds + fails + open_): return 'Nothing yet: no claim was tested.'
+    return (f'{tested} contrasts were tested, each claim once in every way of measuring: {holds} hold here, {fails} fail and '
+            f'{open_} are not decided. Without any effect about {tested/20:.1f} would be decided by chance.')
+
 def _legend(table:pd.DataFrame)->str:
     if table.paper.isna().all(): return 'Cells: ours [95 % interval over seeds], in %; not in the paper.'
     return 'Cells: paper / ours [95 % interval over seeds], in %.' if table.column.nunique() > 1 else ''
@@ -211,7 +216,7 @@ def save_table(
     claims:dict,        # As for `verdict`
     size:str='tiny-study', # Of our runs
     also:dict|None=None,    # Title -> cells of the same rows and columns, measured in another way
-    reading:str='',     # What a reader may conclude, beyond the rule's sentences
+    reading:str='',     # What a reader should know beside it; no conclusion, those are counted
     records:str|Path='papers_tables/records', # Folder
     folder:str|Path='papers_tables', # To write to: NAME.md and NAME.csv, NAME_small.md ...
 )->str:                 # The markdown
@@ -230,7 +235,7 @@ def save_table(
              _legend(table),
              markdown(readable(table)), verdict(name, numbers, claims)]
     for second, more in (also or {}).items(): parts += _second(second, name, more, claims, records, size)
-    parts += ['## What a reader may conclude\n\n' + reading if reading else '',
+    parts += ['## What a reader may conclude', _counted(parts) if claims else '', reading,
               '## Where the numbers come from', '\n'.join(provenance(every, records, size))]
     if mine: parts.append('Left out:\n\n' + '\n'.join(f'- {line}' for line in mine))
     text = '\n\n'.join(part for part in parts if part) + '\n'

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import torch
 from ..data.access import open_data
 from ..evaluation.start import start_from
 from ..config import PretrainConfig, override
-from ..core import atomic_path, fits_in_memory, pick_device, project_path, tell
+from ..core import atomic_path, fits_in_memory, git_commit, pick_device, project_path, tell
 from .jobs import TASK_ORDER, Job
 from .read_weights import read_weights, soundscapes
 from ..evaluation.finetune import Task, train_classifier
@@ -102,6 +103,11 @@ def _read(job:Job, origin:Path, folder:Path, device)->RunRecord:
     return make_record(job.name, job.task, cfg, metrics, soundscapes(cfg)[1], wall_s=time.perf_counter() - begin,
                        device=pick_device(device))
 
+@cache
+def _commit_of_this_process()->str|None:
+    "Asked once, when its first job begins: what is committed later does not run here."
+    return git_commit()
+
 def run_job(
     job:Job,               # What to run
     folder:Path,           # Of the run folders
@@ -109,11 +115,11 @@ def run_job(
     device:str|None=None,  # cpu, cuda ...; None: the fastest present
 )->Path:                   # Its record
     "Train one job whose origin has been trained, and write its record (ours)."
-    origin = folder/job.start.name/'model.safetensors' if job.start else None
+    origin, commit = folder/job.start.name/'model.safetensors' if job.start else None, _commit_of_this_process()
     runner = dict(read=_read).get(job.task, _pretrain if isinstance(job.cfg, PretrainConfig) else _judge)
     record = runner(job, origin, folder, device)
     start = job.start.name if job.start else ''
-    return write_record(records/f'{job.name}.json', replace(record, start=start))
+    return write_record(records/f'{job.name}.json', replace(record, start=start, commit=commit))
 
 # %% ../../nbs/evidence/05_runner.ipynb #2ad15cd9
 def missing(
