@@ -52,12 +52,14 @@ class FixedPlan(NamedTuple):
     digest:str          # Of the file, twelve hexadecimal digits
 
 # %% ../../nbs/evidence/11_fixed_plan.ipynb #db87b84a
-_KINDS = dict(title=str, commit=str, size=str, smallest=(int, float), keys=dict, seeds=list, readings=list, degrees=list)
+_KINDS = dict(title=str, commit=str, size=str, smallest=(int, float), keys=dict, seeds=list, readings=list,
+              degrees=list)
 
 def _check_fields(path, values:dict):
     "Refuse what is missing, unknown, of another kind, or names nothing."
     if wrong := sorted(values.keys() ^ {*_KINDS, 'fixed', 'claim', 'about', 'rule'}):
-        raise ValueError(f"{path} has or lacks {wrong[0]!r}; its fields are {', '.join([*_KINDS, 'fixed, claim, about, rule'])}")
+        raise ValueError(f"{path} has or lacks {wrong[0]!r}; its fields are {', '.join(_KINDS)}, fixed, claim, about "
+                         "and rule")
     for name, kind in _KINDS.items():
         if not isinstance(values[name], kind): raise ValueError(f"{path}: {name}={values[name]!r} is of another kind")
     read = *READINGS, 'columns'
@@ -79,7 +81,8 @@ def read_plan(
     _check_fields(path, values)
     claims = tuple(Claim(**claim) for claim in values.pop('claim'))
     for name in ('about', 'rule'): del values[name]                             # prose, for people
-    values |= {name: tuple(values[name]) for name in ('seeds', 'readings', 'degrees')} | dict(fixed=str(values['fixed']))
+    values |= {name: tuple(values[name]) for name in ('seeds', 'readings', 'degrees')}
+    values |= dict(fixed=str(values['fixed']))
     found = FixedPlan(**values, claims=claims, digest=hashlib.sha256(text.encode()).hexdigest()[:12])
     for claim in claims:
         for name, known in (('better', WEIGHTS), ('other', WEIGHTS), ('reading', found.readings),
@@ -128,9 +131,10 @@ def check_plan(
     for record in records:
         if record.name not in own: continue
         if (under := record.config.get('plan')) != plan.digest:
-            raise ValueError(f"{record.name} was read under {f'a plan with the hash {under}' if under else 'no plan'}, and the "
-                             f"file has {plan.digest}: it was changed after its readings; take the change back (git log -p "
-                             "says which it was), or write a new plan with seeds of its own")
+            which = f'a plan with the hash {under}' if under else 'no plan'
+            raise ValueError(f"{record.name} was read under {which}, and the file has {plan.digest}: it was changed after "
+                             "its readings; take the change back (git log -p says which it was), or write a new plan "
+                             "with seeds of its own")
         clips.setdefault(record.data_checksum, record.name)
     if len(clips) > 1: raise ValueError(f"{' and '.join(list(clips.values())[:2])} were read on other clips each; remove the "
                                         "records of one kind and run again")

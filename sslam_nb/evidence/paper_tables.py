@@ -188,8 +188,8 @@ def _counted(verdicts:list[str])->str:
     holds, fails, open_ = (sum(text.count(f'**{word}**') for text in verdicts)
                            for word in ('holds here', 'fails here', 'is not decided'))
     if not (tested := holds + fails + open_): return 'Nothing yet: no claim was tested.'
-    return (f'{tested} contrasts were tested, each claim once in every way of measuring: {holds} hold here, {fails} fail and '
-            f'{open_} are not decided. Without any effect about {tested/20:.1f} would be decided by chance.')
+    return (f'{tested} contrasts were tested, each claim once in every way of measuring: {holds} hold here, {fails} '
+            f'fail and {open_} are not decided. Without any effect about {tested/20:.1f} would be decided by chance.')
 
 def _legend(table:pd.DataFrame)->str:
     if table.paper.isna().all(): return 'Cells: ours [95 % interval over seeds], in %; not in the paper.'
