@@ -124,20 +124,22 @@ def check_plan(
     jobs = {name: read_jobs(plan, name) for name in WEIGHTS}
     for name, (job, *_) in jobs.items():
         if (fixed := plan.keys.get(name)) != job.key:
-            raise ValueError(f"{name} is not what the plan fixed: its job has the key {job.key}, and [keys] has {fixed}; "
-                             f"the recipe changed since {plan.commit[:12]}, or the plan is new and wants this key")
+            raise ValueError(f"{name} is not what the plan fixed: its job has the key {job.key}, and [keys] has "
+                             f"{fixed}; the recipe changed since {plan.commit[:12]}, or the plan is new and wants "
+                             "this key")
     own = {job.name for some in jobs.values() for job in some}
     clips = {}
     for record in records:
         if record.name not in own: continue
         if (under := record.config.get('plan')) != plan.digest:
             which = f'a plan with the hash {under}' if under else 'no plan'
-            raise ValueError(f"{record.name} was read under {which}, and the file has {plan.digest}: it was changed after "
-                             "its readings; take the change back (git log -p says which it was), or write a new plan "
-                             "with seeds of its own")
+            raise ValueError(f"{record.name} was read under {which}, and the file has {plan.digest}: it was changed "
+                             "after its readings; take the change back (git log -p says which it was), or write a new "
+                             "plan with seeds of its own")
         clips.setdefault(record.data_checksum, record.name)
-    if len(clips) > 1: raise ValueError(f"{' and '.join(list(clips.values())[:2])} were read on other clips each; remove the "
-                                        "records of one kind and run again")
+    if len(clips) > 1:
+        raise ValueError(f"{' and '.join(list(clips.values())[:2])} were read on other clips each; remove the records "
+                         "of one kind and run again")
 
 # %% ../../nbs/evidence/11_fixed_plan.ipynb #cc41b07c
 def lead(
