@@ -157,8 +157,8 @@ def encode_clips(
     if not fits_in_memory(size):
         last = "keep the last block alone (every_block=False), " if every_block else ""
         raise ValueError(f"the tokens of {len(source)} clips would take {size/2**30:.1f} GiB, more than may be kept; "
-                         f"give fewer clips, {last}or keep no tokens: `read` has a reading without weights straight from a "
-                         "source, and `train_classifier` runs the encoder in every epoch")
+                         f"give fewer clips, {last}or keep no tokens: `read` takes a reading without weights "
+                         "from a source, and `train_classifier` runs the encoder in every epoch")
     loader = make_loader(LogMelDataset(source, LogMel(spectrogram)), batch_size, workers, shuffle=False)
     found = compute_features(encoder, loader, 'gated' if every_block else 'attentive', quiet)
     return Tokens(found.vector, found.target, found.clip_id, found.bad, tuple(source.classes),
@@ -176,7 +176,7 @@ def same_classes(
         raise ValueError(f"{names[0]} and {names[1]} differ in the classes {', '.join(odd[:3])}; give both one list")
     k = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), min(len(classes), len(others)))
     raise ValueError(f"{names[0]} and {names[1]} have the same classes in another order, first at number {k}: "
-                     f"{' and '.join(repr(some[k]) for some in (classes, others) if k < len(some))}; give both one order")
+                     f"{' and '.join(repr(some[k]) for some in (classes, others) if k < len(some))}; use one order")
 
 # %% ../../nbs/evaluation/02_frozen.ipynb #0fbf4908
 def clips_hash(

@@ -175,9 +175,13 @@ def _learning(reading:str, given:dict, C:float|None)->dict:
     if reading in learned and C is not None:
         raise ValueError(f"C={C} is of readings without weights, and {reading!r} learns; leave it out")
     if reading not in learned and (odd := [name for name in given if name != 'seed']):
-        raise ValueError(f"the reading {reading!r} does not learn and has no {', '.join(odd)}; leave that out, or read by "
+        raise ValueError(f"the reading {reading!r} does not learn and has no {', '.join(odd)}; leave that out, or take "
                          f"one of {', '.join(learned)}")
     return known | given
+
+def _given(encoder:AudioViT, clips, reading:str, spectrogram, heard)->Tokens:
+    "`as_tokens`; what the model has heard is for sources, what the caller says for stored tokens too."
+    return as_tokens(encoder, clips, reading, spectrogram or (None if isinstance(clips, Tokens) else heard))
 
 def _vectors(encoder:AudioViT, clips, reading:str, spectrogram)->tuple[np.ndarray, Tensor, list[str]]:
     "What a reading without weights has of all clips (n, K), their targets and names."
@@ -213,9 +217,8 @@ def read(
     learned, options = reading_class(reading).learned, _learning(reading, learning, C)
     encoder, heard = encoder_of(model)
     same_classes(train.classes, test.classes)
-    stored = [isinstance(part, Tokens) for part in (train, test)]
-    parts = [as_tokens(encoder, part, reading, spectrogram if kept else spectrogram or heard) if kept or learned else part
-             for part, kept in zip((train, test), stored)]
+    parts = [_given(encoder, part, reading, spectrogram, heard) if learned or isinstance(part, Tokens) else part
+             for part in (train, test)]
     return _read(encoder, *parts, reading, spectrogram or heard, C, options)
 
 # %% ../../nbs/evaluation/08_readings.ipynb #45000600
@@ -239,13 +242,12 @@ def read_all(
     kinds, how, rows = {reading: reading_class(reading) for reading in readings}, {}, {}
     some = {kind.learned for kind in kinds.values()}                  # whether some learn, and some do not
     for reading, kind in kinds.items():                               # an option that none has is said now
-        own = (learning if kind.learned or True not in some else {}, C if not kind.learned or False not in some else None)
-        how[reading] = own[1], _learning(reading, *own)
+        strength = C if not kind.learned or False not in some else None
+        how[reading] = strength, _learning(reading, learning if kind.learned or True not in some else {}, strength)
     encoder, heard = encoder_of(model)
     same_classes(train.classes, test.classes)
     widest = max(kinds, key=lambda reading: kinds[reading].every_block, default='cls')
-    train, test = (as_tokens(encoder, part, widest, spectrogram if isinstance(part, Tokens) else spectrogram or heard)
-                   for part in (train, test))
+    train, test = (_given(encoder, part, widest, spectrogram, heard) for part in (train, test))
     for reading, (strength, options) in how.items():
         begin = time.perf_counter()
         scored = _read(encoder, train, test, reading, None, strength, options)
