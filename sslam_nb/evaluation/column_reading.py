@@ -58,8 +58,8 @@ class WithEvents(Part):
         if file in self.events or (bare := file.rpartition('/')[2]) not in self.events: return self.events.get(file)
         self.owners[bare].add(file)
         if len(self.owners[bare]) == 1: return self.events[bare]
-        raise ValueError(f"{self.path}: {bare!r} may be {' or '.join(sorted(self.owners[bare])[:3])}; write the path in the "
-                         "table")
+        raise ValueError(f"{self.path}: {bare!r} may be {' or '.join(sorted(self.owners[bare])[:3])}; write the path in "
+                         "the table")
 
     def __getitem__(self, i:int)->Annotated:
         clip = super().__getitem__(i)
@@ -74,13 +74,24 @@ class WithEvents(Part):
             raise ValueError(f"{self.path}: {clip.clip_id}: {unknown_label(odd[0], self.classes)}; classes= names all")
         return Annotated(*clip._replace(events=events, labels=labels))
 
-# %% ../../nbs/evaluation/10_column_reading.ipynb #d6335300
+# %% ../../nbs/evaluation/10_column_reading.ipynb #733e1013
 class _Last(Part):
     "A source that remembers the clip it gave last."
     def __getitem__(self, i:int)->Clip:
         self.clip = super().__getitem__(i)
         return self.clip
 
+def _must_suit(data, encoder:AudioViT, spectrogram:SpectrogramConfig|None=None, silent:bool=False):
+    "Refuse an encoder and wishes that `ColumnData` were not made for."
+    if (size := encoder.cfg.patch_size) != data.patch_size:
+        raise ValueError(f"{data.name}: columns of patch_size={data.patch_size} frames are not those of an encoder with "
+                         f"{size}; make them by ColumnData(source, spectrogram, {size})")
+    for name, asked, own in (('spectrogram', spectrogram, data.spectrogram), ('silent', silent, data.silent)):
+        if asked and asked != own:
+            raise ValueError(f"{data.name}: these ColumnData were made with {name}={own}, not {asked}; leave {name} out, "
+                             "or make them anew")
+
+# %% ../../nbs/evaluation/10_column_reading.ipynb #d6335300
 class ColumnData:
     "Log-mels, truth and events of a source, by column, in memory (ours)."
     def __init__(self,
@@ -107,27 +118,12 @@ class ColumnData:
 
     def __len__(self): return len(self.clip_id)
 
-    def check(self,
-        encoder:AudioViT,   # That shall read them
-        spectrogram:SpectrogramConfig|None=None, # That is asked for; None: none
-        silent:bool=False,  # That silence is asked for
-    ):
-        "Refuse an encoder and wishes that these columns were not made for."
-        size = encoder.cfg.patch_size
-        if size != self.patch_size:
-            raise ValueError(f"{self.name}: columns of patch_size={self.patch_size} frames are not those of an encoder "
-                             f"with {size}; make them by ColumnData(source, spectrogram, {size})")
-        for name, asked, own in (('spectrogram', spectrogram, self.spectrogram), ('silent', silent, self.silent)):
-            if asked and asked != own:
-                raise ValueError(f"{self.name}: these ColumnData were made with {name}={own}, not {asked}; leave "
-                                 f"{name} out, or make them anew")
-
     def features(self,
         encoder:AudioViT,   # To read
         batch_size:int=32,  # Clips encoded at once
     )->np.ndarray:          # (n, n_time, n_mel*D)
         "Features of all columns."
-        self.check(encoder)
+        _must_suit(self, encoder)
         grid, device = (self.known.shape[1], encoder.n_mel_patches), encoder.pos_embed.device
         with evaluating(encoder):
             return np.concatenate([column_features(encoder(part.to(device)).patches.float().cpu(), grid)
@@ -210,7 +206,7 @@ class ColumnReading(NamedTuple):
 
 def _as_data(source, encoder:AudioViT, spectrogram:SpectrogramConfig|None, heard:SpectrogramConfig|None, silent:bool):
     "A source as `ColumnData`; one that is that already must suit."
-    if isinstance(source, ColumnData): source.check(encoder, spectrogram, silent); return source
+    if isinstance(source, ColumnData): _must_suit(source, encoder, spectrogram, silent); return source
     if not (spectrogram or heard):
         raise ValueError(f"{source.name} gives waves; say the spectrogram of the encoder's input")
     return ColumnData(source, spectrogram or heard, encoder.cfg.patch_size, silent)
