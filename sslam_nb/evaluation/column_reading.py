@@ -58,8 +58,8 @@ class WithEvents(Part):
         if file in self.events or (bare := file.rpartition('/')[2]) not in self.events: return self.events.get(file)
         self.owners[bare].add(file)
         if len(self.owners[bare]) == 1: return self.events[bare]
-        raise ValueError(f"{self.path}: {bare!r} may be {' or '.join(sorted(self.owners[bare])[:3])}; write the path in "
-                         "the table")
+        own = ' or '.join(sorted(self.owners[bare])[:3])
+        raise ValueError(f"{self.path}: {bare!r} may be {own}; write the path in the table")
 
     def __getitem__(self, i:int)->Annotated:
         clip = super().__getitem__(i)
@@ -84,12 +84,12 @@ class _Last(Part):
 def _must_suit(data, encoder:AudioViT, spectrogram:SpectrogramConfig|None=None, silent:bool=False):
     "Refuse an encoder and wishes that `ColumnData` were not made for."
     if (size := encoder.cfg.patch_size) != data.patch_size:
-        raise ValueError(f"{data.name}: columns of patch_size={data.patch_size} frames are not those of an encoder with "
-                         f"{size}; make them by ColumnData(source, spectrogram, {size})")
+        raise ValueError(f"{data.name}: columns of patch_size={data.patch_size} frames are not those of an encoder "
+                         f"with {size}; make them by ColumnData(source, spectrogram, {size})")
     for name, asked, own in (('spectrogram', spectrogram, data.spectrogram), ('silent', silent, data.silent)):
         if asked and asked != own:
-            raise ValueError(f"{data.name}: these ColumnData were made with {name}={own}, not {asked}; leave {name} out, "
-                             "or make them anew")
+            raise ValueError(f"{data.name}: these ColumnData were made with {name}={own}, not {asked}; leave {name} "
+                             "out, or make them anew")
 
 # %% ../../nbs/evaluation/10_column_reading.ipynb #d6335300
 class ColumnData:
