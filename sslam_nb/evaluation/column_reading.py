@@ -100,7 +100,7 @@ class ColumnData:
         patch_size:int=16, # Frames of a column
         silent:bool=False, # As for `sounding`
     ):
-        if not len(source): raise ValueError(f"{source.name} has no clips; look at its account, or at the split asked for")
+        if not len(source): raise ValueError(f"{source.name} has no clips; look at its account, or at its split")
         self.seconds, n_time = patch_size/100, spectrogram.target_frames//patch_size
         self.spectrogram, self.patch_size, self.silent = spectrogram, patch_size, silent
         self.classes, self.name, last = tuple(source.classes), source.name, _Last(source, np.arange(len(source)))
