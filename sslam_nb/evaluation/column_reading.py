@@ -67,7 +67,7 @@ class WithEvents(Part):
         if events is None and window and (events := self._of(window[1])) is not None:
             begin, end = float(window[2]), float(window[2]) + seconds_of(clip)
             events = tuple(SoundEvent(e.label, e.onset - begin, e.duration, e.snr) for e in events
-                           if e.onset < end and begin < e.onset + e.duration)
+                           if e.onset + 1e-6 < end and begin + 1e-6 < e.onset + e.duration)
         if events is None: raise ValueError(f"{self.path} does not name {clip.clip_id}; give a table of all clips")
         labels = tuple(dict.fromkeys(event.label for event in events))
         if odd := [label for label in labels if label not in self.classes]:

@@ -102,7 +102,7 @@ def compute_features(
     device, rows, (process, processes) = encoder.pos_embed.device, [], place(accelerator)
     if not len(loader):
         name = getattr(getattr(loader.dataset, 'source', None), 'name', 'the source')
-        raise ValueError(f"{name} has no clips; look at its account, or at the split or fold that was asked for")
+        raise ValueError(f"{name} has no clips; look at its account, or at its split")
     keep, every_block = what_is_kept(encoder, reading)
     with (evaluating(encoder), evaluating(keep), naming_workers(loader.num_workers),
           progress(-(-len(loader)//processes), description='features', disable=quiet or process > 0) as bar):
@@ -259,6 +259,7 @@ class ProbeData:
         source,             # Labelled clips: SoundscapeDataset or AudioFolder
         cfg:PretrainConfig, # Gives the spectrogram, loader workers
     ):
+        if not len(source): raise ValueError(f"{source.name} has no clips; look at its account, or at its split")
         dataset = LogMelDataset(source, LogMel(cfg.spectrogram))
         with naming_workers(cfg.workers): batches = list(make_loader(dataset, 64, cfg.workers, shuffle=False))
         bad = [line for batch in batches for line in batch['bad']]
