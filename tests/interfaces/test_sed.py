@@ -49,6 +49,11 @@ def test_counted_by_hand(data):
                                (bell_offset + 1)/2, atol=1e-6)
     assert found['PSDS1'] < 1 == found['PSDS2']                              # a tenth also overlaps where all of a clip is marked
 
+def test_a_class_that_could_not_be_fitted_is_never_said_to_sound(data):
+    def flat(truth): truth[..., 0] = -5; return truth                        # as of a bell that no fit has seen
+    found = event_scores(columns(data, flat), columns(data, flat), data, data)
+    np.testing.assert_allclose(found['offset F1 micro'], 2*8/(8 + 16), atol=1e-6)   # all rain, no bell, nothing wrong
+
 def test_of_an_encoder():
     torch.manual_seed(0)
     encoder = AudioViT(EncoderConfig(width=32, depth=1, n_heads=2, max_time_patches=8), n_mels=32)
