@@ -6,8 +6,11 @@
 __all__ = ['PSDS', 'WithEvents', 'ColumnData', 'event_scores', 'ColumnReading', 'read_columns']
 
 # %% ../../nbs/evaluation/10_column_reading.ipynb #89401e5d
+import re
 import sys
+from collections import defaultdict
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -18,47 +21,77 @@ import torch
 from ..config import SpectrogramConfig
 from ..core import evaluating, import_extra
 from ..data.annotations import read_events
-from ..data.clips import Clip, SoundEvent
+from ..data.clip_table import unknown_label
+from ..data.clips import Clip, SoundEvent, printable
 from ..data.sources import LogMelDataset, Part
 from ..encoder import AudioViT
 from ..spectrogram import LogMel
-from .columns import (Columns, by_degree, by_place, column_features, column_known, column_scores,
-                                         column_truth, fitting_columns, seconds_of, segment_f1, sounding)
+from .columns import (Annotated, Columns, by_degree, by_place, column_features, column_known,
+                                         column_scores, column_truth, fitting_columns, seconds_of, segment_f1, sounding)
+from .frozen import same_classes
+from .readings import encoder_of
+from ..sslam import SSLAM
+from ..training.classifier import Classifier
 
 # %% ../../nbs/evaluation/10_column_reading.ipynb #09eb6f2c
+def _file_names(source)->list[str]:
+    "The files of a source, as far as it knows them without reading any."
+    while hasattr(source, 'indices'): source = source.source
+    table = getattr(source, 'table', None)
+    return [printable(str(file)) for file in (getattr(source, 'files', ()) if table is None else table.paths)]
+
 class WithEvents(Part):
     "A source whose clips get their events from a table (ours)."
     def __init__(self,
         source, # Clips whose names stand in the table, by path or by file name
         table,  # Of onsets and offsets, as for `read_events`
+        classes=None, # Names of all classes, in order; None: those of the source, or if it has none of the table
     ):
         super().__init__(source, np.arange(len(source)))
-        self.events, self.path = read_events(table), table
-        self.classes = tuple(source.classes) or tuple(sorted({e.label for own in self.events.values() for e in own}))
+        self.events, self.path, self.owners = read_events(table), table, defaultdict(set)
+        there = sorted({event.label for own in self.events.values() for event in own})
+        self.classes = tuple(classes or source.classes or there)
+        for file in _file_names(source): self.owners[file.rpartition('/')[2]].add(file)
 
-    def _of(self, name:str)->tuple[SoundEvent, ...]|None:
+    def _of(self, file:str)->tuple[SoundEvent, ...]|None:
         "The events of a file; None where the table does not name it."
-        return next((self.events[key] for key in (name, name.rpartition('/')[2]) if key in self.events), None)
+        if file in self.events or (bare := file.rpartition('/')[2]) not in self.events: return self.events.get(file)
+        self.owners[bare].add(file)
+        if len(self.owners[bare]) == 1: return self.events[bare]
+        own = ' or '.join(sorted(self.owners[bare])[:3])
+        raise ValueError(f"{self.path}: {bare!r} may be {own}; write the path in the table")
 
-    def __getitem__(self, i:int)->Clip:
+    def __getitem__(self, i:int)->Annotated:
         clip = super().__getitem__(i)
-        (file, at, start), events = clip.clip_id.rpartition('@'), self._of(clip.clip_id)
-        if events is None and at:
-            begin, end = float(start), float(start) + seconds_of(clip)
-            events = self._of(file)
-            if events is not None:
-                heard = [(e, max(e.onset, begin), min(e.onset + e.duration, end)) for e in events]
-                events = tuple(SoundEvent(e.label, on - begin, off - on, e.snr) for e, on, off in heard if on < off)
+        events, window = self._of(clip.clip_id), re.fullmatch(r'(.+)@(\d+(?:\.\d+)?(?:e\+\d+)?)', clip.clip_id)
+        if events is None and window and (events := self._of(window[1])) is not None:
+            begin, end = float(window[2]), float(window[2]) + seconds_of(clip)
+            events = tuple(SoundEvent(e.label, e.onset - begin, e.duration, e.snr) for e in events
+                           if e.onset + 1e-6 < end and begin + 1e-6 < e.onset + e.duration)
         if events is None: raise ValueError(f"{self.path} does not name {clip.clip_id}; give a table of all clips")
-        return clip._replace(events=events)
+        labels = tuple(dict.fromkeys(event.label for event in events))
+        if odd := [label for label in labels if label not in self.classes]:
+            raise ValueError(f"{self.path}: {clip.clip_id}: {unknown_label(odd[0], self.classes)}; classes= names all")
+        return Annotated(*clip._replace(events=events, labels=labels))
 
-# %% ../../nbs/evaluation/10_column_reading.ipynb #d6335300
+# %% ../../nbs/evaluation/10_column_reading.ipynb #733e1013
 class _Last(Part):
     "A source that remembers the clip it gave last."
     def __getitem__(self, i:int)->Clip:
         self.clip = super().__getitem__(i)
         return self.clip
 
+def _must_suit(data, encoder:AudioViT, spectrogram:SpectrogramConfig|None=None, silent:bool=False):
+    "Refuse an encoder and wishes that `ColumnData` were not made for."
+    if (size := encoder.cfg.patch_size) != data.patch_size:
+        raise ValueError(f"{data.name}: columns of patch_size={data.patch_size} frames are not those of an encoder "
+                         f"with {size}; make them by ColumnData(source, spectrogram, {size})")
+    for name, asked, own in (('spectrogram', spectrogram, data.spectrogram), ('silent', silent, data.silent)):
+        if asked and asked != own:
+            raise ValueError(f"{data.name}: these ColumnData were made with {name}={own}, not {asked}; leave {name} "
+                             "out, or make them anew")
+
+# %% ../../nbs/evaluation/10_column_reading.ipynb #d6335300
 class ColumnData:
     "Log-mels, truth and events of a source, by column, in memory (ours)."
     def __init__(self,
@@ -67,7 +100,9 @@ class ColumnData:
         patch_size:int=16, # Frames of a column
         silent:bool=False, # As for `sounding`
     ):
+        if not len(source): raise ValueError(f"{source.name} has no clips; look at its account, or at its split")
         self.seconds, n_time = patch_size/100, spectrogram.target_frames//patch_size
+        self.spectrogram, self.patch_size, self.silent = spectrogram, patch_size, silent
         self.classes, self.name, last = tuple(source.classes), source.name, _Last(source, np.arange(len(source)))
         dataset, log_mel, truth, known = LogMelDataset(last, LogMel(spectrogram)), [], [], []
         self.clip_id, self.bad, self.events, self.length = [], [], [], []
@@ -88,6 +123,7 @@ class ColumnData:
         batch_size:int=32,  # Clips encoded at once
     )->np.ndarray:          # (n, n_time, n_mel*D)
         "Features of all columns."
+        _must_suit(self, encoder)
         grid, device = (self.known.shape[1], encoder.n_mel_patches), encoder.pos_embed.device
         with evaluating(encoder):
             return np.concatenate([column_features(encoder(part.to(device)).patches.float().cpu(), grid)
@@ -146,6 +182,7 @@ def event_scores(
     best = library.collar_based.best_fscore(*_tables(train, train_data, kept)[:2], **collars(collar, collar))[3]
     threshold = np.full(len(test_data.classes), np.inf)
     threshold[kept] = [best[test_data.classes[c]] for c in kept]
+    threshold[np.ptp(train.scores[train.masked()], axis=0) == 0] = np.inf           # as in `best_thresholds`
     said = _tables(test._replace(scores=test.scores >= threshold), test_data, kept)[:2]
     for name, on, off in (('event', collar, collar), ('onset', collar, 1e6), ('offset', 1e6, collar)):
         value = library.collar_based.fscore(*said, 0.5, **collars(on, off))[0]
@@ -167,17 +204,19 @@ class ColumnReading(NamedTuple):
     clip_id:list[str]    # Names of the test clips (m)
     n_fit:int            # Columns that fitted the probe
 
-def _as_data(source, encoder:AudioViT, spectrogram:SpectrogramConfig|None, silent:bool)->ColumnData:
-    "A source as `ColumnData`, if it is not that already."
-    if isinstance(source, ColumnData): return source
-    if spectrogram is None: raise ValueError(f"{source.name} gives waves; say the spectrogram of the encoder's input")
-    return ColumnData(source, spectrogram, encoder.cfg.patch_size, silent)
+def _as_data(source, encoder:AudioViT, spectrogram:SpectrogramConfig|None, heard:SpectrogramConfig|None, silent:bool):
+    "A source as `ColumnData`; one that is that already must suit."
+    if isinstance(source, ColumnData): _must_suit(source, encoder, spectrogram, silent); return source
+    if not (spectrogram or heard):
+        raise ValueError(f"{source.name} gives waves; say the spectrogram of the encoder's input")
+    return ColumnData(source, spectrogram or heard, encoder.cfg.patch_size, silent)
 
+# %% ../../nbs/evaluation/10_column_reading.ipynb #5b7d0f75
 def read_columns(
-    encoder:AudioViT, # Frozen
+    model:AudioViT|SSLAM|Classifier|str|Path, # What has an encoder, or the name of a checkpoint; it stays as it is
     train,            # Clips that fit the probe: a source with events, or `ColumnData`
     test,             # Other clips
-    spectrogram:SpectrogramConfig|None=None, # Of sources; `ColumnData` has its own
+    spectrogram:SpectrogramConfig|None=None, # Of sources; None: what the model has heard
     sizes:tuple=(1, 6), # Columns of a segment, for F1
     events:bool=False, # Also score onsets and offsets, which needs the extra sed
     most:int=20_000,  # Columns that fit at most, drawn by `seed`
@@ -187,9 +226,9 @@ def read_columns(
 )->ColumnReading:     # mAP, F1 and scores
     "What a frozen encoder knows of each 160 ms (ours)."
     if events: _library()                                             # before anything is computed
-    train, test = (_as_data(source, encoder, spectrogram, silent) for source in (train, test))
-    if train.classes != test.classes:
-        raise ValueError(f"{train.name} and {test.name} must have the same classes in the same order")
+    encoder, heard = encoder_of(model)
+    same_classes(train.classes, test.classes, (f'train ({train.name})', f'test ({test.name})'))
+    train, test = (_as_data(source, encoder, spectrogram, heard, silent) for source in (train, test))
     if train.known.shape[1] != test.known.shape[1]:
         raise ValueError(f"{train.name} has {train.known.shape[1]} columns a clip, {test.name} {test.known.shape[1]}")
     fitting, others = train.features(encoder), test.features(encoder)
@@ -198,7 +237,7 @@ def read_columns(
                                          (scores[len(train):], test.truth, test.known))]
     f1 = {f'{size*test.seconds:.2f} s': segment_f1(*sides, size) for size in sizes}
     degrees = by_degree(sides[1])
-    degrees.insert(4, 'place', by_degree(by_place(*sides)).mAP)
+    degrees.insert(4, 'place', by_degree(by_place(*sides), level=None).mAP)
     return ColumnReading(degrees, pd.concat(f1, names=['segment', 'mean']),
                          event_scores(*sides, train, test) if events else None, *sides, test.clip_id,
-                         int(fitting_columns(train.known, most, seed).sum()))
+                         int(fitting_columns(train.known, most, seed, train.truth).sum()))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['place', 'SplitOrder', 'gathered', 'Features', 'what_is_kept', 'compute_features', 'Tokens', 'token_bytes',
-           'encode_clips', 'clips_hash', 'cached_features', 'clip_features', 'ProbeData', 'probe_scores',
-           'linear_probe']
+           'encode_clips', 'same_classes', 'clips_hash', 'cached_features', 'clip_features', 'ProbeData',
+           'probe_scores', 'linear_probe']
 
 # %% ../../nbs/evaluation/02_frozen.ipynb #9aa40b94
 import hashlib
@@ -100,6 +100,9 @@ def compute_features(
 )->Features:             # Of all clips, on every process
     "Run the encoder once over every clip (Section 4.4)."
     device, rows, (process, processes) = encoder.pos_embed.device, [], place(accelerator)
+    if not len(loader):
+        name = getattr(getattr(loader.dataset, 'source', None), 'name', 'the source')
+        raise ValueError(f"{name} has no clips; look at its account, or at its split")
     keep, every_block = what_is_kept(encoder, reading)
     with (evaluating(encoder), evaluating(keep), naming_workers(loader.num_workers),
           progress(-(-len(loader)//processes), description='features', disable=quiet or process > 0) as bar):
@@ -120,6 +123,7 @@ class Tokens(NamedTuple):
     classes:tuple[str, ...]  # Names of the C classes
     n_mel:int                # Patches of a column; patches are time-major
     encoder:str              # `weights_hash` of the encoder
+    spectrogram:SpectrogramConfig|None = None # Of the log-mels; None: not known
 
     def of_good(self)->'Tokens':
         "Without the clips that could not be read."
@@ -146,16 +150,33 @@ def encode_clips(
     batch_size:int=32,             # Clips encoded at once
     workers:int=0,                 # Loader processes
     quiet:bool=True,               # No progress bar
+    every_block:bool=True,         # Tokens of all blocks; else of the last, which most readings want
 )->Tokens:                         # Of all clips, in order
-    "Run the encoder once over every clip and keep every token of every block (ours)."
-    size = token_bytes(encoder, len(source), spectrogram.target_frames)
+    "Run the encoder once over every clip and keep every token (ours)."
+    size = token_bytes(encoder, len(source), spectrogram.target_frames, every_block)
     if not fits_in_memory(size):
-        raise ValueError(f"the tokens of {len(source)} clips would take {size/2**30:.1f} GiB; give fewer clips, or "
-                         "train the reading by `train_classifier`, which can run the encoder in every epoch")
+        last = "keep the last block alone (every_block=False), " if every_block else ""
+        raise ValueError(f"the tokens of {len(source)} clips would take {size/2**30:.1f} GiB, more than may be kept; "
+                         f"give fewer clips, {last}or keep no tokens: `read` takes a reading without weights "
+                         "from a source, and `train_classifier` runs the encoder in every epoch")
     loader = make_loader(LogMelDataset(source, LogMel(spectrogram)), batch_size, workers, shuffle=False)
-    found = compute_features(encoder, loader, 'gated', quiet)
+    found = compute_features(encoder, loader, 'gated' if every_block else 'attentive', quiet)
     return Tokens(found.vector, found.target, found.clip_id, found.bad, tuple(source.classes),
-                  encoder.n_mel_patches, weights_hash(encoder))
+                  encoder.n_mel_patches, weights_hash(encoder), spectrogram)
+
+# %% ../../nbs/evaluation/02_frozen.ipynb #ceeb59ab
+def same_classes(
+    classes, # Of one source or model
+    others,  # Of another
+    names:tuple[str, str]=('train', 'test'), # What they are, for the message
+):
+    "Refuse two that do not have the same classes in the same order (ours)."
+    if (classes := tuple(classes)) == (others := tuple(others)): return
+    if odd := sorted(set(classes) ^ set(others)):
+        raise ValueError(f"{names[0]} and {names[1]} differ in the classes {', '.join(odd[:3])}; give both one list")
+    k = next((i for i, pair in enumerate(zip(classes, others)) if pair[0] != pair[1]), min(len(classes), len(others)))
+    raise ValueError(f"{names[0]} and {names[1]} have the same classes in another order, first at number {k}: "
+                     f"{' and '.join(repr(some[k]) for some in (classes, others) if k < len(some))}; use one order")
 
 # %% ../../nbs/evaluation/02_frozen.ipynb #0fbf4908
 def clips_hash(
@@ -166,7 +187,7 @@ def clips_hash(
     whole = source
     while (indices := getattr(whole, 'indices', None)) is not None:    # a part, perhaps of a part
         digest.update(indices.tobytes()); whole = whole.source
-    digest.update(str(getattr(whole, 'clip_seconds', '')).encode())
+    digest.update(f"{getattr(whole, 'clip_seconds', '')} {getattr(whole, 'sample_rate', '')} Hz".encode())
     root, files = getattr(whole, 'root', None), getattr(whole, 'files', ())
     if (table := getattr(whole, 'table', None)) is not None: root, files = table.root, table.paths
     elif len(files): digest.update(whole.spans.tobytes() + repr(sorted(whole.labels.items())).encode())
@@ -238,6 +259,7 @@ class ProbeData:
         source,             # Labelled clips: SoundscapeDataset or AudioFolder
         cfg:PretrainConfig, # Gives the spectrogram, loader workers
     ):
+        if not len(source): raise ValueError(f"{source.name} has no clips; look at its account, or at its split")
         dataset = LogMelDataset(source, LogMel(cfg.spectrogram))
         with naming_workers(cfg.workers): batches = list(make_loader(dataset, 64, cfg.workers, shuffle=False))
         bad = [line for batch in batches for line in batch['bad']]

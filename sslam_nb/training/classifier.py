@@ -7,6 +7,7 @@ __all__ = ['READINGS', 'ACTIVATIONS', 'clip_tokens', 'Reading', 'MeanReading', '
            'new_head', 'reading_class', 'Classifier', 'AttentiveReading', 'PrototypeReading', 'GatedReading']
 
 # %% ../../nbs/training/01_classifier.ipynb #6ced03a6
+import warnings
 from collections import Counter
 
 import torch
@@ -40,12 +41,18 @@ class Reading(nn.Module):
         prototypes:int=10_000, # Of a reading that has them
     ):
         super().__init__()
-        self.n_mel, self.size = n_mel, self.count(cfg, n_mel, prototypes)
+        self.n_mel, self.depth, self.size = n_mel, cfg.depth, self.count(cfg, n_mel, prototypes)
 
     @staticmethod
     def count(cfg:EncoderConfig, n_mel:int, prototypes:int)->int:
         "Numbers per clip."
         return cfg.width
+
+    def of_all(self, tokens:Tensor)->Tensor:
+        "Tokens of every block, for a reading of all; those of fewer would be stretched in silence."
+        if tokens.shape[1] == self.depth: return tokens
+        raise ValueError(f"{type(self).__name__} reads all {self.depth} blocks, and these tokens {tuple(tokens.shape)} "
+                         f"are of {tokens.shape[1]}; make them by clip_tokens(..., every_block=True)")
 
     def forward(self,
         tokens:Tensor, # (B, 1 or L, 1 + N, D); those of the last block come last
@@ -73,7 +80,9 @@ class LayersReading(Reading):
     every_block = True
     @staticmethod
     def count(cfg, n_mel, prototypes): return 2*cfg.depth*cfg.width
-    def forward(self, tokens): return torch.cat([tokens[:, :, 0], tokens[:, :, 1:].mean(2)], dim=2).flatten(1)
+    def forward(self, tokens):
+        every = self.of_all(tokens)
+        return torch.cat([every[:, :, 0], every[:, :, 1:].mean(2)], dim=2).flatten(1)
 
 READINGS = dict(cls=Reading, mean=MeanReading, max=MaxReading, rows=RowsReading, layers=LayersReading)
 
@@ -140,7 +149,15 @@ class Classifier(nn.Module):
     )->Tensor:    # (B, K)
         "The numbers that the head sees."
         if x.ndim == 3: x = clip_tokens(self.encoder, x, self.reader.every_block)
-        return self.reader(x) if x.ndim == 4 else x
+        if x.ndim == 4: return self.reader(x)
+        size, shape, bins = self.reader.size, tuple(x.shape), self.encoder.n_mel_patches*self.encoder.cfg.patch_size
+        if len(shape) != 2 or shape[1] != size:
+            raise ValueError(f"x of shape {shape} is neither log-mels (B, T, {bins}) nor tokens (B, L, 1 + N, D) nor "
+                             f"vectors (B, {size}) that the reading {self.reading!r} gives; one clip needs x[None]")
+        if size == bins and self.spectrogram and shape[0] == self.spectrogram.target_frames:
+            warnings.warn(f"x of shape {shape} is taken for {shape[0]} stored vectors; for one log-mel give x[None]",
+                          stacklevel=3)
+        return x
 
     def score(self,
         vector:Tensor, # What has been read (B, K)
@@ -191,7 +208,7 @@ class GatedReading(PrototypeReading):
     @staticmethod
     def count(cfg, n_mel, prototypes): return 3*prototypes
     def forward(self, tokens):
-        mixed = torch.einsum('l,blnd->bnd', self.gate.softmax(0), F.normalize(tokens, dim=-1))
+        mixed = torch.einsum('l,blnd->bnd', self.gate.softmax(0), F.normalize(self.of_all(tokens), dim=-1))
         similar = mixed @ F.normalize(self.prototypes, dim=-1).mT                             # (B, 1 + N, J)
         cls, patches = similar[:, 0], similar[:, 1:]
         return torch.cat([patches.amin(1), cls, patches.amax(1)], dim=1)

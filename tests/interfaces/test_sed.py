@@ -49,6 +49,17 @@ def test_counted_by_hand(data):
                                (bell_offset + 1)/2, atol=1e-6)
     assert found['PSDS1'] < 1 == found['PSDS2']                              # a tenth also overlaps where all of a clip is marked
 
+def test_a_class_that_could_not_be_fitted_is_never_said_to_sound():
+    class Often(Made):
+        "The bell fills every second clip, so to say yes everywhere would pay."
+        def __getitem__(self, i):
+            clip = super().__getitem__(i)
+            return clip._replace(events=clip.events[1:] + (SoundEvent('bell', 0.0, 1.28, 0.0),)*(i % 2))
+    def flat(truth): truth[..., 0] = -5; return truth                        # as of a bell that no fit has seen
+    data = ColumnData(Often(), CFG)
+    found = event_scores(columns(data, flat), columns(data, flat), data, data)
+    np.testing.assert_allclose(found['event F1 micro'], 2*8/(8 + 12), atol=1e-6)    # all rain, no bell, nothing wrong
+
 def test_of_an_encoder():
     torch.manual_seed(0)
     encoder = AudioViT(EncoderConfig(width=32, depth=1, n_heads=2, max_time_patches=8), n_mels=32)
