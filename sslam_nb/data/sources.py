@@ -207,7 +207,7 @@ class AudioFolder(Accounted):
     def __getitem__(self, i:int)->Clip:
         k, start, frames, rate = self.spans[i].tolist()
         first = start == 0 and (i + 1 == len(self) or self.spans[i + 1][0] != k)    # and the only one
-        file, clip_id = self.files[k], printable(self.files[k]) + ('' if first else f'@{start/rate:g}')
+        file, clip_id = self.files[k], printable(self.files[k]) + ('' if first else f'@{start/rate:.10g}')
         wave, rate = read_audio(self.audio(file), file, start, frames)
         wave = resample(torch.from_numpy(wave), rate, self.sample_rate).numpy()
         return Clip(wave, self.sample_rate, self.labels.get(file, ()), clip_id)

@@ -79,7 +79,7 @@ def column_numbers(
     features = [column_features(part.layers[:, -1, 1:], grid) for part in tokens]
     scores = column_scores(features[0], sides[0].truth, np.concatenate(features), sides[0].known, seed=cfg.seed)
     parts = [Columns(part, side.truth, side.known) for part, side in zip(np.split(scores, [len(sides[0])]), sides)]
-    table = by_degree(parts[1], {degree: _range(degree) for degree in cfg.degrees})
+    table = by_degree(parts[1], {degree: _range(degree) for degree in cfg.degrees}, level=None)
     table = table[['mAP', 'chance', 'columns', 'clips']].to_dict('index')
     f1 = {f'{size*sides[0].seconds:.2f} s': segment_f1(*parts, size).F1.to_dict() for size in (1, 6)}
     return table.pop('all') | dict(by_polyphony=table, f1=f1)
