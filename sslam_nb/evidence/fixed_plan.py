@@ -202,9 +202,9 @@ def wide(
     return found.reindex(table.index.unique(0))[table.index.unique(1)].rename_axis('weights')
 
 # %% ../../nbs/evidence/11_fixed_plan.ipynb #51aba8f5
-_BELOW = ('Below: mAP in % by the number of sounds in a clip, or of classes in a column; mean and 95 % interval over seeds. '
-          'What is not a claim above is exploration. Degrees differ in what guessing gets, the last row of each table, so '
-          'their numbers are no scale of skill.')
+_BELOW = ('Below: mAP in % by the number of sounds in a clip, or of classes in a column; mean and 95 % interval over '
+          'seeds. What is not a claim above is exploration. Degrees differ in what guessing gets, the last row of each '
+          'table, so their numbers are no scale of skill.')
 
 def save_plan(
     plan:FixedPlan, # What was to be measured
@@ -217,9 +217,9 @@ def save_plan(
     decided = decide(plan, numbers)
     words = decided.decision.str.replace(r':.*', '', regex=True).value_counts()
     status = f"{len(decided)} claims: {', '.join(f'{n} {word}' for word, n in words.items())}; {size}"
-    about = (f'Fixed in [fixed_plan.toml](fixed_plan.toml) on {plan.fixed}, at commit {plan.commit[:12]}, before anything '
-             f'was read, with the hash {plan.digest} that every record names: setting, seeds, readings, claims, and the '
-             'rule for them.')
+    about = (f'Fixed in [fixed_plan.toml](fixed_plan.toml) on {plan.fixed}, at commit {plan.commit[:12]}, before '
+             f'anything was read, with the hash {plan.digest} that every record names: setting, seeds, readings, claims, '
+             'and the rule for them.')
     tables = [f'## {WORDS.get(reading, reading)}\n\n{markdown(wide(table))}' for reading, table in numbers.items()]
     every = [cell for part in cells.values() for cell in part]
     left_out = [f'- {line}' for line in by_seed(every)[1]]
