@@ -218,8 +218,8 @@ def save_plan(
     words = decided.decision.str.replace(r':.*', '', regex=True).value_counts()
     status = f"{len(decided)} claims: {', '.join(f'{n} {word}' for word, n in words.items())}; {size}"
     about = (f'Fixed in [fixed_plan.toml](fixed_plan.toml) on {plan.fixed}, at commit {plan.commit[:12]}, before '
-             f'anything was read, with the hash {plan.digest} that every record names: setting, seeds, readings, claims, '
-             'and the rule for them.')
+             f'anything was read, with the hash {plan.digest} that every record names: setting, seeds, readings, '
+             'claims, and the rule for them.')
     tables = [f'## {WORDS.get(reading, reading)}\n\n{markdown(wide(table))}' for reading, table in numbers.items()]
     every = [cell for part in cells.values() for cell in part]
     left_out = [f'- {line}' for line in by_seed(every)[1]]
