@@ -61,7 +61,7 @@ def test_values_of_every_record_are_in_range():
     for record in records:
         kind = PretrainConfig if 'stage' in record.config else ReadConfig if record.task == 'read' else DownstreamConfig
         override(kind(), **record.config)
-    assert len(records) > 400
+    assert len(records) == len(list((ROOT/'papers_tables/records').glob('*.json'))) > 100
 
 # ---- our checkpoints
 
@@ -215,7 +215,7 @@ def test_one_bad_record_never_hides_the_others(tmp_path):
 
 def test_records_of_the_repository_are_all_read():
     left_out = []
-    assert len(read_records(ROOT/'papers_tables/records', left_out)) > 400 and not left_out
+    assert len(read_records(ROOT/'papers_tables/records', left_out)) > 100 and not left_out
 
 @pytest.mark.parametrize('text', [
     '', '[]', '{}', 'null', '[null]', '[[]]', '[{"id": 1, "name": "a", "child_ids": []}]', '[{"id": "a", "name": null, "child_ids": []}]',

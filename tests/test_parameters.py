@@ -70,8 +70,8 @@ def test_a_mode_called_none_is_no_missing_value():
 def test_notebooks_of_the_paper_read_all_their_parameters(name):
     cells = code(PAPER[name])
     after = cells[[tagged for tagged, _ in cells].index(True) + 1][1]
-    asked = re.search(r"read_options\(globals\(\), (.+)\)", after)[1]
-    known = set(TableOptions._fields) if asked == "TableOptions" else {pair.split("=")[0] for pair in asked.split(", ")}
+    asked = re.search(r"read_options\(globals\(\), (.+?)\)", after, re.S)[1]
+    known = set(TableOptions._fields) if asked == "TableOptions" else {pair.split("=")[0] for pair in re.split(r",\s+", asked)}
     assert set(declared(PAPER[name])) <= known
 
 def test_through_papermill(tmp_path):
