@@ -174,7 +174,8 @@ def status_line(
     numbers:pd.DataFrame, # From `by_seed`
 )->str:                   # One line
     "How much of a table has been run, at which scale, and whether its order agrees."
-    run, printed = int(table.ours.notna().sum()), int((table.paper.notna() | table.ours.notna()).sum())
+    run, known = int(table.ours.notna().sum()), table.paper.notna() | table.ours.notna()
+    printed = int(known.sum()) if table.paper.notna().any() else len(table)      # in a table of our own, every cell
     if not run: return f'0 of {printed} cells run'
     tau, low, high, pairs = agreement(name, numbers)
     pairs = 0 if np.isnan(low) else pairs
