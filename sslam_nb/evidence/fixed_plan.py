@@ -213,7 +213,8 @@ def save_plan(
     "The plan and what came of it, side by side (ours)."
     check_plan(plan, read_records(project_path('papers_tables/records'), left_out=[]))
     cells, size = plan_cells(plan), shown_size(plan.size)
-    numbers = {reading: by_seed(part)[0] for reading, part in cells.items()}
+    found = {reading: by_seed(part) for reading, part in cells.items()}
+    numbers = {reading: table for reading, (table, _) in found.items()}
     decided = decide(plan, numbers)
     words = decided.decision.str.replace(r':.*', '', regex=True).value_counts()
     status = f"{len(decided)} claims: {', '.join(f'{n} {word}' for word, n in words.items())}; {size}"
@@ -222,7 +223,7 @@ def save_plan(
              'claims, and the rule for them.')
     tables = [f'## {WORDS.get(reading, reading)}\n\n{markdown(wide(table))}' for reading, table in numbers.items()]
     every = [cell for part in cells.values() for cell in part]
-    left_out = [f'- {line}' for line in by_seed(every)[1]]
+    left_out = dict.fromkeys(f'- {line}' for _, lines in found.values() for line in lines)
     text = '\n\n'.join([f'# {plan.title}', f'> {status}', about, '## The claims', markdown(shown_decisions(decided)),
                         _BELOW, *tables, '## Where the numbers come from',
                         '\n'.join([*provenance(every, size=size), *left_out])]) + '\n'
