@@ -239,6 +239,8 @@ def _train(cfg:DownstreamConfig, encoder:AudioViT, task:Task, folder:Path, accel
         accelerator.print(f'saved by {before} processes, going on with {now}: the clips of each update are the same, '
                           'their augmentations are drawn anew')
     state['processes'] = now
+    prepared.train()
+    if cfg.frozen_eval_mode and cfg.task == 'linear': model.encoder.eval()
     marks, window = {round(length[0]*(k + 1)/cfg.evaluations) for k in range(cfg.evaluations)}, []
     def told(bad=()):
         late = time.perf_counter() - saved > 60*cfg.save_minutes
@@ -246,8 +248,6 @@ def _train(cfg:DownstreamConfig, encoder:AudioViT, task:Task, folder:Path, accel
     with (tracking(cfg.log_with, folder, flatten(cfg), state['step'], main, quiet) as track,
           progress(length[0], state['step'], cfg.task, disable=quiet or not main) as bar):
         for batch in _epochs(loaders['train'], state['step'], length[0]):
-            prepared.train()
-            if cfg.frozen_eval_mode and cfg.task == 'linear': model.encoder.eval()
             window.append(learn(accelerator, prepared, optimizer, batch, cfg, state['step'], length))
             state['step'] = step = state['step'] + 1
             bar.update()
