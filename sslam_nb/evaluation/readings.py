@@ -74,11 +74,11 @@ def _split(rows:Tensor, size:int)->list[Tensor]:
     return parts if len(parts) < 2 or len(parts[-1]) > 1 else [*parts[:-2], torch.cat(parts[-2:])]
 
 def _settle(standard:nn.BatchNorm1d, model:Classifier, layers:Tensor, size:int):
-    "Mean and deviation over all clips, of a reading that learns no more."
-    standard.reset_running_stats()
-    standard.momentum = None                                                # a plain mean over batches
+    "Mean and variance over all clips, of a reading that learns no more."
+    device = model.head.weight.device
     with evaluating(model):
-        for part in _split(layers, size): standard(model.final_norm(model.read(part.to(model.head.weight.device))))
+        numbers = torch.cat([model.final_norm(model.read(part.to(device))) for part in layers.split(size)])
+    standard.running_mean, standard.running_var = numbers.mean(0), numbers.var(0, correction=0)
 
 def _fold(standard:nn.BatchNorm1d, head:nn.Linear):
     "Make a head that has learnt on standardised numbers one that takes them as they are."

@@ -109,7 +109,7 @@ def plan_cells(
 )->dict[str, list[Cell]]: # By reading: rows are weights, and what guessing gets; columns are degrees
     "Every number of the study (ours)."
     jobs = {name: read_jobs(plan, name, size) for name in WEIGHTS}
-    kinds = {name: (jobs[name], 'mAP') for name in WEIGHTS} | {'label frequency': (jobs['Stage 1'], 'chance')}
+    kinds = {name: (jobs[name], 'mAP') for name in WEIGHTS} | {'chance': (jobs['Stage 1'], 'chance')}
     where = {degree: () if degree == 'all' else ('by_polyphony', degree) for degree in plan.degrees}
     return {reading: [Cell(name, degree, runs, ('readings', reading, *place, metric))
                       for name, (runs, metric) in kinds.items() for degree, place in where.items()]
@@ -209,6 +209,7 @@ _BELOW = ('Below: mAP in % by the number of sounds in a clip, or of classes in a
 def save_plan(
     plan:FixedPlan, # What was to be measured
     folder:str|Path='papers_tables', # fixed_plan.md and fixed_plan.csv are written there
+    notes:tuple[str, ...]=(), # Paragraphs on how the study went
 )->tuple[str, dict[str, pd.DataFrame]]: # The markdown, and the numbers by reading
     "The plan and what came of it, side by side (ours)."
     check_plan(plan, read_records(project_path('papers_tables/records'), left_out=[]))
@@ -218,13 +219,12 @@ def save_plan(
     decided = decide(plan, numbers)
     words = decided.decision.str.replace(r':.*', '', regex=True).value_counts()
     status = f"{len(decided)} claims: {', '.join(f'{n} {word}' for word, n in words.items())}; {size}"
-    about = (f'Fixed in [fixed_plan.toml](fixed_plan.toml) on {plan.fixed}, at commit {plan.commit[:12]}, before '
-             f'anything was read, with the hash {plan.digest} that every record names: setting, seeds, readings, '
-             'claims, and the rule for them.')
+    about = (f'Fixed in [fixed_plan.toml](fixed_plan.toml) on {plan.fixed}, before anything was read, with the hash '
+             f'{plan.digest} that every record names: setting, seeds, readings, claims, and the rule for them.')
     tables = [f'## {WORDS.get(reading, reading)}\n\n{markdown(wide(table))}' for reading, table in numbers.items()]
     every = [cell for part in cells.values() for cell in part]
     left_out = dict.fromkeys(f'- {line}' for _, lines in found.values() for line in lines)
-    text = '\n\n'.join([f'# {plan.title}', f'> {status}', about, '## The claims', markdown(shown_decisions(decided)),
+    text = '\n\n'.join([f'# {plan.title}', f'> {status}', about, *notes, '## The claims', markdown(shown_decisions(decided)),
                         _BELOW, *tables, '## Where the numbers come from',
                         '\n'.join([*provenance(every, size=size), *left_out])]) + '\n'
     names = 'reading', 'weights', 'degree', 'mean', 'low', 'high', 'seeds'

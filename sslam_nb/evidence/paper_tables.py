@@ -130,6 +130,8 @@ def _origin(records, size:str)->str:
     return (f"{data}; size {size or both(shown_size(r.size) for r in records)}; seeds {both(r.seed for r in records)}; "
             f"commit {both(_short(r.commit) for r in records)}; {both(r.hardware for r in records)}")
 
+_AUGMENTED = 'roll', 'noise', 'spec_augment', 'mixup' # Settings of a recipe that augments
+
 def provenance(
     cells,                  # Cells
     records:str|Path='papers_tables/records', # Folder
@@ -142,8 +144,12 @@ def provenance(
     done = [record for name, record in found.items() if name in judged]
     if not done: return ['Nothing of this table has been run.']
     before = [record for name, record in found.items() if name not in judged]
-    lines = [f'- Judged on: {_origin(done, size)}. {len(done)} of {len(judged)} runs have a record.']
-    if before: lines.append(f'- Pre-trained on: {_origin(before, size)}.')
+    learnt, read = ([record for record in done if (record.task == 'read') is kind] for kind in (False, True))
+    lines = [f'- {len(done)} of {len(judged)} runs have a record.']
+    lines += [f'- {what}: {_origin(some, size)}.' for what, some in
+              {'Labels learnt from': learnt, 'Read on': read, 'Pre-trained on': before}.items() if some]
+    if any(record.task == 'linear' and not any(map(record.config.get, _AUGMENTED)) for record in learnt):
+        lines.append('- Linear heads learnt from stored features, without the augmentations of the paper.')
     lines += sorted({_chance(record) for record in done if record.metrics.get('chance')})
     lines.append("- Intervals are Student's over seeds; the clips are the same for all of them.")
     gone = len(judged - found.keys())
