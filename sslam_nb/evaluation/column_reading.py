@@ -226,6 +226,8 @@ def read_columns(
 )->ColumnReading:     # mAP, F1 and scores
     "What a frozen encoder knows of each 160 ms (ours)."
     if events: _library()                                             # before anything is computed
+    if isinstance(sizes, int) or not sizes or min(sizes) < 1:
+        raise ValueError(f"sizes={sizes!r} must be columns of a segment, 1 or more each, such as (1, 6)")
     encoder, heard = encoder_of(model)
     same_classes(train.classes, test.classes, (f'train ({train.name})', f'test ({test.name})'))
     train, test = (_as_data(source, encoder, spectrogram, heard, silent) for source in (train, test))

@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve
 from ..data.clip_table import unknown_label
 from ..data.clips import Clip, clip_seconds
 from .frozen import probe_scores
-from .metrics import chance_level, confidence_interval, mean_average_precision
+from .metrics import chance_level, check_level, confidence_interval, mean_average_precision
 
 # %% ../../nbs/evaluation/09_columns.ipynb #16557975
 class Annotated(Clip):
@@ -67,6 +67,7 @@ def column_truth(
 )->np.ndarray:  # Bool (n, n_time, C)
     "Which classes sound in which column (ours)."
     if n_time < 1 or not seconds > 0: raise ValueError(f"{n_time=}, {seconds=}: a clip needs columns that last")
+    if not 0 <= share <= 1: raise ValueError(f"share={share} of a column must lie between 0 and 1")
     start, found = np.arange(n_time)*seconds, []
     for clip in clips:
         truth = np.zeros((n_time, len(classes)), bool)
@@ -221,6 +222,9 @@ def segment_f1(
     level:float=0.95, # Of the interval, in which clips are the units
 )->pd.DataFrame:   # Rows micro and macro: F1, low, high, always
     "F1 over segments at thresholds from training clips (Mesaros et al. 2016)."
+    check_level(level)
+    if (here := test.truth.shape[-1]) != (there := train.truth.shape[-1]):
+        raise ValueError(f"{there} classes in training and {here} in test columns; give the same, in one order")
     test, threshold = in_segments(test, size), best_thresholds(in_segments(train, size))
     known, said = test.known[..., None], test.scores >= threshold
     if not test.truth.any(): raise ValueError("no event sounds in any segment of the test clips")

@@ -22,7 +22,7 @@ from ..data.loading import make_loader
 from ..data.sources import LogMelDataset
 from ..encoder import AudioViT
 from .frozen import Tokens, compute_features, encode_clips, probe_scores, same_classes
-from .metrics import Scored, summary
+from .metrics import Scored, check_metric, summary
 from .update import classification_loss
 from ..spectrogram import LogMel
 from ..sslam import SSLAM
@@ -92,8 +92,10 @@ def _check_learning(train:Tokens, prototypes:int, epochs:int, batch_size:int, lo
         if value < least: raise ValueError(f"{name}={value} must be {least} or more")
     if loss not in LOSSES: raise ValueError(f"loss={loss!r} is not one of {', '.join(LOSSES)}")
     if (n := len(train.clip_id)) < 2: raise ValueError(f"{n} clip to learn from is too few; give 2 or more")
-    if loss == 'ce' and not (some := train.target.sum(1) > 0).all():
-        raise ValueError(f"{train.clip_id[int(some.int().argmin())]} has no label, and loss='ce' wants one; take 'bce'")
+    if loss == 'ce' and (odd := (train.target > 0).sum(1) != 1).any():
+        first = int(odd.int().argmax())
+        many = int((train.target[first] > 0).sum())
+        raise ValueError(f"{train.clip_id[first]} has {many} labels, and loss='ce' wants one; take 'bce'")
 
 def _score(model:Classifier, test:Tokens)->Scored:
     "`score_tokens` of tokens that have been checked."
@@ -239,6 +241,7 @@ def read_all(
     **learning,           # As for `read`, of those that learn
 )->pd.DataFrame:          # Indexed by reading: metric, low, high, chance, seconds, parameters, and scored
     "What each reading gets out of the same tokens, and its cost (ours)."
+    check_metric(metric)
     kinds, how, rows = {reading: reading_class(reading) for reading in readings}, {}, {}
     some = {kind.learned for kind in kinds.values()}                  # whether some learn, and some do not
     for reading, kind in kinds.items():                               # an option that none has is said now

@@ -209,6 +209,7 @@ def verdict(
             raise ValueError(f"{name}: {claim!r} is not what the paper's cells say: {cells}")
     if paper.empty: first = ''
     elif not pairs: first = 'No two variants share a seed: there is no order to compare.'
+    elif pairs < 3: first = 'So few pairs of variants are no order to compare; the claims say it all.'
     elif np.isnan(low): first = f"Kendall's tau with the paper's order is {tau:.2f}; one seed tells nothing."
     else:
         order = 'the same order by and large' if tau > 0 else 'the reverse order by and large'

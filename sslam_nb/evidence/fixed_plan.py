@@ -111,8 +111,10 @@ def plan_cells(
     jobs = {name: read_jobs(plan, name, size) for name in WEIGHTS}
     kinds = {name: (jobs[name], 'mAP') for name in WEIGHTS} | {'chance': (jobs['Stage 1'], 'chance')}
     where = {degree: () if degree == 'all' else ('by_polyphony', degree) for degree in plan.degrees}
+    alone = {'place alone': (jobs['Stage 1'], 'place')}                          # of columns, what their place tells
     return {reading: [Cell(name, degree, runs, ('readings', reading, *place, metric))
-                      for name, (runs, metric) in kinds.items() for degree, place in where.items()]
+                      for name, (runs, metric) in (kinds | alone if reading == 'columns' else kinds).items()
+                      for degree, place in where.items()]
             for reading in plan.readings}
 
 # %% ../../nbs/evidence/11_fixed_plan.ipynb #2232a7d5
@@ -203,8 +205,8 @@ def wide(
 
 # %% ../../nbs/evidence/11_fixed_plan.ipynb #51aba8f5
 _BELOW = ('Below: mAP in % by the number of sounds in a clip, or of classes in a column; mean and 95 % interval over '
-          'seeds. What is not a claim above is exploration. Degrees differ in what guessing gets, the last row of each '
-          'table, so their numbers are no scale of skill.')
+          'seeds. What is not a claim above is exploration. Degrees differ in what guessing gets (chance; of columns also '
+          'what their place alone tells), so their numbers are no scale of skill.')
 
 def save_plan(
     plan:FixedPlan, # What was to be measured

@@ -73,6 +73,8 @@ def carry_out(
     size, seeds, run = shown_size(options.size), options.chosen, options.run and not options.dry_run
     for name in ('seeds', 'processes', 'gpus'):
         if getattr(options, name) < 1: raise ValueError(f"{name}={getattr(options, name)} must be 1 or more")
+    if options.size == 'tiny':
+        raise ValueError("size=tiny is what `make stage2` trains; the tables are made at tiny-study")
     if options.run and size == 'paper':
         raise ValueError("size=paper is planned here and not run: use the notebooks stage1, stage2, finetune "
                          "and linear_eval on your own copies of the sets")
@@ -184,7 +186,7 @@ def status_line(
     printed = int(known.sum()) if table.paper.notna().any() else len(table)      # in a table of our own, every cell
     if not run: return f'0 of {printed} cells run'
     tau, low, high, pairs = agreement(name, numbers)
-    pairs = 0 if np.isnan(low) else pairs
+    pairs = 0 if np.isnan(low) or pairs < 3 else pairs
     scale = ', '.join(sorted(set(table.scale) - {'-'}))
     order = f'; tau {tau:.2f} [{low:.2f}, {high:.2f}] over {pairs} pairs' if pairs else ''
     return f'{run} of {printed} cells run at {scale}, {table.seeds[table.seeds > 0].min()} seeds{order}'

@@ -17,7 +17,7 @@ from ..core import evaluating, pick_device
 from ..data.kept_soundscapes import KeptSoundscapes
 from ..encoder import AudioViT
 from ..evaluation.column_reading import ColumnData
-from ..evaluation.columns import Columns, by_degree, column_features, column_scores, segment_f1
+from ..evaluation.columns import Columns, by_degree, by_place, column_features, column_scores, segment_f1
 from ..evaluation.frozen import Tokens
 from ..evaluation.metrics import Scored, by_polyphony, summary
 from ..evaluation.readings import read
@@ -79,8 +79,9 @@ def column_numbers(
     features = [column_features(part.layers[:, -1, 1:], grid) for part in tokens]
     scores = column_scores(features[0], sides[0].truth, np.concatenate(features), sides[0].known, seed=cfg.seed)
     parts = [Columns(part, side.truth, side.known) for part, side in zip(np.split(scores, [len(sides[0])]), sides)]
-    table = by_degree(parts[1], {degree: _range(degree) for degree in cfg.degrees}, level=None)
-    table = table[['mAP', 'chance', 'columns', 'clips']].to_dict('index')
+    table, place = (by_degree(part, {degree: _range(degree) for degree in cfg.degrees}, level=None)
+                    for part in (parts[1], by_place(*parts)))
+    table = table.assign(place=place.mAP)[['mAP', 'chance', 'place', 'columns', 'clips']].to_dict('index')
     f1 = {f'{size*sides[0].seconds:.2f} s': segment_f1(*parts, size).F1.to_dict() for size in (1, 6)}
     return table.pop('all') | dict(by_polyphony=table, f1=f1)
 
