@@ -205,8 +205,8 @@ def wide(
 
 # %% ../../nbs/evidence/11_fixed_plan.ipynb #51aba8f5
 _BELOW = ('Below: mAP in % by the number of sounds in a clip, or of classes in a column; mean and 95 % interval over '
-          'seeds. What is not a claim above is exploration. Degrees differ in what guessing gets (chance; of columns also '
-          'what their place alone tells), so their numbers are no scale of skill.')
+          'seeds. What is not a claim above is exploration. Degrees differ in what guessing gets (chance; of columns '
+          'also what their place alone tells), so their numbers are no scale of skill.')
 
 def save_plan(
     plan:FixedPlan, # What was to be measured
@@ -226,8 +226,8 @@ def save_plan(
     tables = [f'## {WORDS.get(reading, reading)}\n\n{markdown(wide(table))}' for reading, table in numbers.items()]
     every = [cell for part in cells.values() for cell in part]
     left_out = dict.fromkeys(f'- {line}' for _, lines in found.values() for line in lines)
-    text = '\n\n'.join([f'# {plan.title}', f'> {status}', about, *notes, '## The claims', markdown(shown_decisions(decided)),
-                        _BELOW, *tables, '## Where the numbers come from',
+    text = '\n\n'.join([f'# {plan.title}', f'> {status}', about, *notes, '## The claims',
+                        markdown(shown_decisions(decided)), _BELOW, *tables, '## Where the numbers come from',
                         '\n'.join([*provenance(every, size=size), *left_out])]) + '\n'
     names = 'reading', 'weights', 'degree', 'mean', 'low', 'high', 'seeds'
     rows = [dict(zip(names, (reading, *key, *mean_interval(row))))
