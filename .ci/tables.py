@@ -1,12 +1,16 @@
 """Run every notebook of nbs/paper without training, and write the index: python .ci/tables.py [WORKERS] [--check]
 
-With --check, a table that changed, or a record that cannot be read or lacks its origin, is an error. Pictures are drawn, but
+What a notebook with a page in papers_tables has shown is kept in it, so that the two say the same.
+With --check, nothing is kept, and a table that changed, or a record that cannot be read or lacks its origin, is an error. Pictures are drawn, but
 not compared: some show tensors of a short training, whose last digits depend on the processor. That training is shorter then."""
-import os, sys, time
+import os, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import nbformat
+
 import notebooks
+from sync import split_lines
 from sslam_nb.evidence.paper_tables import save_index
 from sslam_nb.reports.results import read_records
 
@@ -37,6 +41,15 @@ def render_all(paths, workers, parameters):
                   f'({time.perf_counter() - begin:.0f} s in all)', flush=True)
     return failed
 
+def keep_outputs(path):
+    "What a rendered notebook has shown, in the notebook itself."
+    own, ran = (nbformat.read(place, 4) for place in (path, ROOT/'runs'/'paper'/path.name))
+    for cell, done in zip(own.cells, ran.cells, strict=True):
+        if cell.cell_type == 'code': cell.outputs = done.outputs
+    nbformat.write(own, path)
+    subprocess.run(['nbdev_clean', '--fname', path], cwd=ROOT, check=True)
+    split_lines(path)
+
 def contents():
     "All rendered files."
     return {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in (ROOT/'papers_tables').glob('*') if p.is_file()}
@@ -58,6 +71,9 @@ def main(workers='2', check=''):
     if failed: sys.exit('\n'.join(failed))
     save_index()
     after = contents()
+    if not check:
+        for path in paths:
+            if f'papers_tables/{path.stem}.md' in after or path.stem == 'why': keep_outputs(path)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if check:
         for name in [name for name in changed if name.endswith('.png') and name in before]:

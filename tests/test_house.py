@@ -230,6 +230,14 @@ def test_not_run_by_nbdev(path):
     assert re.match(r'# [^\n]+\n\n> [^\n]+\n\n<!--\n- skip_exec: true\n-->\n', first)
     assert str(NBProcessor(path, procs=FrontmatterProc, process=True).nb.frontmatter_['skip_exec']) == 'True'
 
+PAGES = ROOT/'papers_tables'
+
+@each([p for p in NBS if part(p) == 'paper' and (PAGES/f'{p.stem}.md').is_file()])
+def test_shows_its_page(path):
+    "A notebook and its page say the same: `make tables` writes both."
+    page = (PAGES/f'{path.stem}.md').read_text(encoding='utf-8').strip()
+    assert page in [text(shown).strip() for kind, shown in outputs(path) if kind == 'text/markdown']
+
 def test_nbdev_keeps_the_parameters_tag():
     config = ConfigParser(delimiters=['=']); config.read(ROOT/'settings.ini')
     assert 'tags' in config['DEFAULT']['allowed_cell_metadata_keys'].split()
