@@ -139,7 +139,7 @@ def test_chance_by_degree_and_by_class():
     for _ in range(2*SETS):
         scored = Scored("abcde")
         scored.add(rng.random(truth.shape), truth, [str(i) for i in range(90)])
-        rounds.append((by_polyphony(scored, degree, draws=0), by_class(scored).loc[list("abcde")]))
+        rounds.append((by_polyphony(scored, degree, interval=False), by_class(scored).loc[list("abcde")]))
     for column, tables in zip(("mAP", "AP"), zip(*rounds)):
         reached = np.array([table[column] for table in tables])
         error = reached.std(0)/np.sqrt(2*SETS)
@@ -150,9 +150,9 @@ def test_by_degree_every_row_holds_its_number():
     scores, targets = draw(rng, 150, 20, 0.1, 1)
     scored = Scored([str(c) for c in range(20)])
     scored.add(scores, targets, [str(i) for i in range(150)])
-    table = by_polyphony(scored, targets.sum(1), draws=200)                     # rows of one clip too
+    table = by_polyphony(scored, targets.sum(1))                     # rows of one clip too
     assert table.clips.min() < 10 and (table.low <= table.mAP).all() and (table.mAP <= table.high).all()
-    assert by_polyphony(scored, targets.sum(1), draws=0)[["low", "high"]].isna().all(axis=None)
+    assert by_polyphony(scored, targets.sum(1), interval=False)[["low", "high"]].isna().all(axis=None)
 
 def test_absent_classes_change_nothing():
     scores, targets = draw(np.random.default_rng(10), 60, 4, 0.2, 1)

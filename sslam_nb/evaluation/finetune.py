@@ -186,7 +186,7 @@ def _evaluate_all(cfg, model, loaders, state, folder, provenance, accelerator):
     for name in ('test', 'valid'):
         if name in loaders: scored[name] = evaluate(model, loaders[name], bad, accelerator)
     note_bad(state['bad'], bad, cfg.max_bad)
-    values = {name: summary(split, cfg.metric, draws=0)[cfg.metric] for name, split in scored.items()}
+    values = {name: summary(split, cfg.metric, interval=False)[cfg.metric] for name, split in scored.items()}
     state['evaluations'].append(dict(step=state['step']) | values)
     if not (_counts(state['evaluations'], cfg.report) and accelerator.is_main_process): return
     provenance = dict(step=state['step'], commit=git_commit()) | provenance

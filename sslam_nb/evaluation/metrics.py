@@ -228,7 +228,7 @@ def paired_difference(
 def summary(
     scored:Scored,  # All clips of a split
     metric:str='mAP', # mAP or accuracy
-    draws:int=1000, # 0: no interval; its value says nothing else, the interval draws nothing
+    interval:bool=True, # False leaves it out, which is quicker
 )->dict:            # metric, low, high, chance, label_frequency of a mAP, clips, classes, skipped_classes
     "A metric with its interval and what it rests on (Section 4.4)."
     check_metric(metric)
@@ -236,7 +236,7 @@ def summary(
     if not len(scored): raise ValueError("no clip was scored; the evaluation split is empty")
     present = int(targets.any(0).sum())
     value = (mean_average_precision if metric == 'mAP' else accuracy)(scores, targets)
-    low, high = confidence_interval(scores, targets, metric) if draws else (None, None)
+    low, high = confidence_interval(scores, targets, metric) if interval else (None, None)
     if metric == 'mAP': guesses = {'chance': chance_level(targets), 'label_frequency': targets.mean(0).sum()/present}
     else: guesses = {'chance': float(targets.mean(0).max())}
     return {metric: value, 'low': low, 'high': high, **guesses, 'clips': len(scored),
@@ -257,7 +257,7 @@ def by_polyphony(
     scored:Scored,   # All clips of a split
     degree,          # Number of events of each clip (n,)
     groups=None,     # (lowest, highest) of each row; None: one row for each degree
-    draws:int=1000,  # 0: no intervals
+    interval:bool=True, # False: none
 )->pd.DataFrame:     # Indexed by degree: what `summary` gives
     "mAP by the number of events in a clip (Table 3)."
     degree, rows = np.asarray(degree), {}
@@ -267,5 +267,5 @@ def by_polyphony(
         if not scored.targets[inside].any(): continue
         part = Scored(scored.classes)
         part.add(scored.scores[inside], scored.targets[inside], np.array(scored.clip_id)[inside].tolist())
-        rows[str(low) if low == high else f'{low}-{high}'] = summary(part, 'mAP', draws)
+        rows[str(low) if low == high else f'{low}-{high}'] = summary(part, 'mAP', interval)
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('degree')

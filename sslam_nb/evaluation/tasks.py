@@ -96,7 +96,7 @@ def measure(
     if cfg.metric == 'mAP':
         number = degrees(scored)
         groups = sorted({(d, d) for d in number.tolist() if d} | set(DEGREES[:-1]) | {(14, 99), (4, 99)})
-        found['by_polyphony'] = by_polyphony(scored, number, groups, draws=200).to_dict('index')
+        found['by_polyphony'] = by_polyphony(scored, number, groups).to_dict('index')
     return found
 
 # %% ../../nbs/evaluation/07_tasks.ipynb #6501575e

@@ -64,8 +64,8 @@ def clip_numbers(
     wanted:tuple,  # Degrees: all, 1, 2-3 ...
 )->dict:           # mAP, chance, and by_polyphony
     "mAP of all clips and by the number of their classes (Table 3)."
-    found, groups = summary(scored, draws=0), [_range(degree) for degree in wanted if degree != 'all']
-    parts = by_polyphony(scored, scored.targets.sum(1), groups, draws=0)
+    found, groups = summary(scored, interval=False), [_range(degree) for degree in wanted if degree != 'all']
+    parts = by_polyphony(scored, scored.targets.sum(1), groups, interval=False)
     return dict(mAP=found['mAP'], chance=found['chance'], clips=len(scored),
                 by_polyphony=parts[['mAP', 'chance', 'clips']].to_dict('index'))
 
