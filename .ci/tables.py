@@ -1,8 +1,8 @@
 """Run every notebook of nbs/paper without training, and write the index: python .ci/tables.py [WORKERS] [--check]
 
-What a notebook with a page in papers_tables has shown is kept in it, so that the two say the same.
-With --check, nothing is kept, and a table that changed, or a record that cannot be read or lacks its origin, is an error. Pictures are drawn, but
-not compared: some show tensors of a short training, whose last digits depend on the processor. That training is shorter then."""
+What a notebook shows of records is kept in it, so that it says the same as its page. With --check nothing is kept, and a table
+that changed, or a record that cannot be read or lacks its origin, is an error. Pictures are drawn, but not compared: some show
+tensors of a short training, whose last digits depend on the processor. That training is shorter then."""
 import os, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -41,14 +41,15 @@ def render_all(paths, workers, parameters):
                   f'({time.perf_counter() - begin:.0f} s in all)', flush=True)
     return failed
 
-def keep_outputs(path):
-    "What a rendered notebook has shown, in the notebook itself."
-    own, ran = (nbformat.read(place, 4) for place in (path, ROOT/'runs'/'paper'/path.name))
-    for cell, done in zip(own.cells, ran.cells, strict=True):
-        if cell.cell_type == 'code': cell.outputs = done.outputs
-    nbformat.write(own, path)
-    subprocess.run(['nbdev_clean', '--fname', path], cwd=ROOT, check=True)
-    split_lines(path)
+def keep_outputs(paths):
+    "What rendered notebooks have shown, in the notebooks themselves."
+    for path in paths:
+        own, ran = (nbformat.read(place, 4) for place in (path, ROOT/'runs'/'paper'/path.name))
+        for cell, done in zip(own.cells, ran.cells, strict=True):
+            if cell.cell_type == 'code': cell.outputs = done.outputs
+        nbformat.write(own, path)
+    subprocess.run(['nbdev_clean', '--fname', ROOT/'nbs'/'paper'], cwd=ROOT, check=True)
+    for path in paths: split_lines(path)
 
 def contents():
     "All rendered files."
@@ -71,9 +72,7 @@ def main(workers='2', check=''):
     if failed: sys.exit('\n'.join(failed))
     save_index()
     after = contents()
-    if not check:
-        for path in paths:
-            if f'papers_tables/{path.stem}.md' in after or path.stem == 'why': keep_outputs(path)
+    if not check: keep_outputs([path for path in paths if not path.stem.startswith('figure')])  # those show a training
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     if check:
         for name in [name for name in changed if name.endswith('.png') and name in before]:

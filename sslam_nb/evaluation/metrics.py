@@ -169,7 +169,7 @@ def _ends(point:float, centre:float, error:float, freedom:float, level:float)->t
     above, below = (far, near) if away > 0 else (near, far)
     return float(min(point, centre - below*error)), float(max(point, centre + above*error))
 
-def _check_units(metric:str, level:float, units, n:int):
+def _check_interval(metric:str, level:float, units, n:int):
     "Refuse a metric or a level that is none, and units that do not fit."
     check_metric(metric); check_level(level)
     if units is None: return
@@ -185,7 +185,7 @@ def confidence_interval(
 )->tuple[float, float]: # Lower and upper end
     "Interval for the metric on infinitely many such clips: jackknife (ours) or Wilson's; holds the metric."
     scores, targets, n = np.asarray(scores), np.asarray(targets) > 0.5, len(scores)
-    _check_units(metric, level, units, n)
+    _check_interval(metric, level, units, n)
     if not n: raise ValueError("no clip to score; the evaluation split is empty")
     if metric == 'accuracy':
         right, z = accuracy(scores, targets), ndtri((1 + level)/2)
@@ -208,7 +208,7 @@ def paired_difference(
 )->tuple[float, float, float]: # Metric of `scores` minus that of `others`, lower and upper end
     "How much better one model is than another on the same clips, with its interval (ours)."
     scores, others, targets = np.asarray(scores), np.asarray(others), np.asarray(targets) > 0.5
-    _check_units(metric, level, units, len(targets))
+    _check_interval(metric, level, units, len(targets))
     if metric == 'accuracy':
         point = accuracy(scores, targets) - accuracy(others, targets)
         won = (scores.argmax(1) == targets.argmax(1))*1 - (others.argmax(1) == targets.argmax(1))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core import atomic_path, project_path, tell
 from ..data.registry import DATASETS
-from .compare import agreement, beside, by_seed, fitting, verdict
+from .compare import FEWEST_PAIRS, agreement, beside, by_seed, fitting, verdict
 from .cost import at_paper_size
 from .jobs import FIRST_SEED, lineage, shown_size
 from .plan import plan, seconds_of
@@ -132,8 +132,6 @@ def _origin(records, size:str)->str:
     return (f"{data}; size {size or both(shown_size(r.size) for r in records)}; seeds {both(r.seed for r in records)}; "
             f"commit {both(_short(r.commit) for r in records)}; {both(r.hardware for r in records)}")
 
-_AUGMENTED = 'roll', 'noise', 'spec_augment', 'mixup' # Settings of a recipe that augments
-
 def provenance(
     cells,                  # Cells
     records:str|Path='papers_tables/records', # Folder
@@ -150,7 +148,8 @@ def provenance(
     lines = [f'- {len(done)} of {len(judged)} runs have a record.']
     lines += [f'- {what}: {_origin(some, size)}.' for what, some in
               {'Labels learnt from': learnt, 'Read on': read, 'Pre-trained on': before}.items() if some]
-    if any(record.task == 'linear' and not any(map(record.config.get, _AUGMENTED)) for record in learnt):
+    if any(job.task == 'linear' and not job.cfg.augment.any for cell in cells for job in cell.jobs
+           if job.name in found):
         lines.append('- Linear heads learnt from stored features, without the augmentations of the paper.')
     lines += sorted({_chance(record) for record in done if record.metrics.get('chance')})
     lines.append("- Intervals are Student's over seeds; the clips are the same for all of them.")
@@ -186,7 +185,7 @@ def status_line(
     printed = int(known.sum()) if table.paper.notna().any() else len(table)      # in a table of our own, every cell
     if not run: return f'0 of {printed} cells run'
     tau, low, high, pairs = agreement(name, numbers)
-    pairs = 0 if np.isnan(low) or pairs < 3 else pairs
+    pairs = 0 if np.isnan(low) or pairs < FEWEST_PAIRS else pairs
     scale = ', '.join(sorted(set(table.scale) - {'-'}))
     order = f'; tau {tau:.2f} [{low:.2f}, {high:.2f}] over {pairs} pairs' if pairs else ''
     return f'{run} of {printed} cells run at {scale}, {table.seeds[table.seeds > 0].min()} seeds{order}'
