@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'VARIANTS', 'MIX_MODES', 'MIX_OPS', 'RANGES', 'C', 'SpectrogramConfig', 'EncoderConfig', 'DecoderConfig',
-           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'ComputeConfig', 'flatten', 'check_ranges',
-           'PretrainConfig', 'override', 'preset']
+           'MaskConfig', 'MixConfig', 'LossConfig', 'OptimConfig', 'ComputeConfig', 'TrainingConfig', 'flatten',
+           'check_ranges', 'PretrainConfig', 'override', 'preset']
 
 # %% ../nbs/01_config.ipynb #82ca16d0
 import reprlib
@@ -126,6 +126,22 @@ class ComputeConfig:
     checkpoint_activations:bool = False # Compute the student's blocks again in the backward pass: less memory
     shard:bool = False          # Spread weights, teacher and optimiser over the processes (FSDP2)
 
+# %% ../nbs/01_config.ipynb #7bca1c9b
+@dataclass(frozen=True)
+class TrainingConfig:
+    "What pre-training and a training on labels have alike."
+    labels:str|None = None      # Column of the labels in a folder's tables; None looks for the usual names
+    separator:str|None = None   # Between labels in a cell; None: the strongest of line end ; | , that occurs
+    encoding:str|None = None    # Of the tables; None: UTF-8 or UTF-16
+    seed:int = 1                # Of weights, order and all that is drawn; official code
+    precision:str = 'bf16'      # no (float32), bf16 or fp16; the official code trains in fp16
+    workers:int = 8             # Loader processes per device
+    max_bad:int = 10            # Unreadable files that are skipped before the run stops
+    log_every:int = 100         # Steps between two rows of the metrics
+    log_with:str = 'auto'       # Trackers: auto (TensorBoard where installed), none, or names with commas
+    save_every:int = 5000       # Steps between two resumable states
+    save_minutes:float = 30.0   # Or minutes, whichever comes first
+
 # %% ../nbs/01_config.ipynb #596be129
 def flatten(
     cfg,    # A config
@@ -175,7 +191,7 @@ def check_ranges(
 
 # %% ../nbs/01_config.ipynb #9a0cbbbd
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(TrainingConfig):
     "One pre-training run; the defaults are Stage 2 at the paper's size (Table 7)."
     stage:str = 'stage2'        # stage1 (unmixed audio) or stage2 (mixtures), Section 3.3
     size:str = 'paper'          # large, paper, small or tiny
@@ -184,24 +200,13 @@ class PretrainConfig:
     n_clips:int = 40_262*48     # Clips rendered when data is 'soundscapes'; AS-2M has 1.93 M
     events:tuple = (1, 4)       # Fewest and most sounds of such a clip, all at once at the densest instant
     dataset:str|None = None     # Name in data.registry of what lies in `data`; None: any folder
-    labels:str|None = None      # Column of the labels in a folder's tables; None looks for the usual names
-    separator:str|None = None   # Between labels in a cell; None: the strongest of line end ; | , that occurs
-    encoding:str|None = None    # Of the tables; None: UTF-8 or UTF-16
     epochs:int = 5              # Passes over the data, Section 4.3; stage 1: 10
     max_steps:int|None = None   # Stop after so many updates; None: epochs alone decide
     batch_size:int = 12         # Clips B per device, Table 7
     clones:int|None = None      # Mask copies M of a clip, "clone batch" of Table 7; None: from the next line
     rows_per_clip:int = 16      # Masked copies of each clip over all halves: 1 x 16 or 2 x 8, Table 7
-    seed:int = 1                # Of weights, masks, mixing and order; official code
-    precision:str = 'bf16'      # no (float32), bf16 or fp16; the official code trains in fp16
-    workers:int = 8             # Loader processes per device
     filterbank:str = 'loader'   # Where log-mels are computed: loader (clip by clip) or device (in batch)
     probe_clips:tuple = (1000, 1000) # Soundscapes that fit and that test the linear probe
-    max_bad:int = 10            # Unreadable files that are skipped before the run stops
-    log_every:int = 100         # Steps between two rows of the metrics
-    log_with:str = 'auto'       # Trackers: auto (TensorBoard where installed), none, or names with commas
-    save_every:int = 5000       # Steps between two resumable checkpoints
-    save_minutes:float = 30.0   # Or minutes, whichever comes first
     keep_states:int = 2         # Resumable checkpoints that stay
     spectrogram:SpectrogramConfig = field(default_factory=SpectrogramConfig)
     encoder:EncoderConfig = field(default_factory=EncoderConfig)

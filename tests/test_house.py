@@ -58,8 +58,7 @@ def test_grammar(path):
     assert code[-1].strip() == '#| hide\nimport nbdev; nbdev.nbdev_export()'
     assert 8 <= len(code) <= 40, f'{len(code)} code cells'
     for source in exported(path):
-        most = 52 if '@dataclass' in source else 46     # a config has a hyper-parameter a line
-        assert len(source.splitlines()) <= most, f'longer than {most - 1} lines: {source[:60]}'
+        assert len(source.splitlines()) <= 46, f'longer than 45 lines: {source[:60]}'
     tools = 'IPython|nbdev|fastcore' + ('' if path.stem.endswith('figures') else '|matplotlib')
     imported = re.findall(rf'^(?:from|import) (?:{tools})', '\n'.join(exported(path)), re.M)
     assert not imported, f'{imported} in an exported cell'

@@ -8,7 +8,7 @@ __all__ = ['TASKS', 'AugmentConfig', 'DownstreamConfig', 'dataset_name', 'recipe
 # %% ../../nbs/evaluation/01_recipes.ipynb #ed3e768c
 from dataclasses import dataclass, field
 
-from ..config import RANGES, SIZES, SpectrogramConfig, check_ranges, flatten, override, preset
+from ..config import RANGES, SIZES, SpectrogramConfig, TrainingConfig, check_ranges, flatten, override, preset
 from ..data.registry import find_dataset
 from ..training.classifier import READINGS
 
@@ -31,15 +31,12 @@ class AugmentConfig:
 
 # %% ../../nbs/evaluation/01_recipes.ipynb #d5e7e981
 @dataclass(frozen=True)
-class DownstreamConfig:
+class DownstreamConfig(TrainingConfig):
     "One training on labels; the defaults are fine-tuning on AS-20K at the paper's size (Table 8)."
     task:str = 'finetune'        # finetune or linear, Section 4.4
     dataset:str = 'as-20k'       # Name in the registry, or soundscapes (embedded)
     data:str|None = None         # Folder of the set, or hf:owner/name; None for soundscapes
     fold:int|str|None = None     # To test on, for sets with folds; None: the first
-    labels:str|None = None       # Column of the labels, for dataset csv; None looks for the usual names
-    separator:str|None = None    # Between labels in a cell; None: the strongest of line end ; | , that occurs
-    encoding:str|None = None     # Of the tables; None: UTF-8 or UTF-16
     single_label:bool|None = None # One label a clip: accuracy, and ce; None: as the set has it
     test_share:float|None = None # Of the recordings that is tested on, for dataset csv without a split; None: a quarter
     split_seed:int|None = None   # Of that draw, which does not depend on `seed`; None: 0
@@ -66,14 +63,6 @@ class DownstreamConfig:
     evaluations:int = 10         # Evaluations during the training, the last at its end
     n_clips:tuple = (1000, 600)  # Soundscapes to train and to test on, where the set is soundscapes
     events:tuple = (1, 9)        # Fewest and most events in such a clip, all at once at the densest instant
-    seed:int = 1                 # Of head, order and augmentations; official code
-    precision:str = 'bf16'       # no (float32), bf16 or fp16; the official code uses fp16
-    workers:int = 8              # Loader processes
-    max_bad:int = 10             # Unreadable files that are skipped before the run stops
-    log_every:int = 100          # Steps between two rows of the curve
-    log_with:str = 'auto'        # Trackers: auto (TensorBoard where installed), none, or names with commas
-    save_every:int = 5000        # Steps between two resumable states
-    save_minutes:float = 30.0    # Or minutes, whichever comes first
     augment:AugmentConfig = field(default_factory=AugmentConfig)
     spectrogram:SpectrogramConfig = field(default_factory=SpectrogramConfig)
     def __post_init__(self): _check_recipe(self)
