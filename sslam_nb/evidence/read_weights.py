@@ -16,8 +16,8 @@ import torch
 from ..core import evaluating, pick_device
 from ..data.kept_soundscapes import KeptSoundscapes
 from ..encoder import AudioViT
-from ..evaluation.column_reading import ColumnData
-from ..evaluation.columns import Columns, by_degree, by_place, column_features, column_scores, segment_f1
+from ..evaluation.column_reading import ColumnData, score_sides
+from ..evaluation.columns import by_degree, by_place, column_features, segment_f1
 from ..evaluation.frozen import Tokens
 from ..evaluation.metrics import Scored, by_polyphony, summary
 from ..evaluation.readings import read
@@ -77,8 +77,7 @@ def column_numbers(
     "The same for columns (ours)."
     grid = sides[0].known.shape[1], tokens[0].n_mel
     features = [column_features(part.layers[:, -1, 1:], grid) for part in tokens]
-    scores = column_scores(features[0], sides[0].truth, np.concatenate(features), sides[0].known, seed=cfg.seed)
-    parts = [Columns(part, side.truth, side.known) for part, side in zip(np.split(scores, [len(sides[0])]), sides)]
+    parts = score_sides(sides, features, seed=cfg.seed)
     table, place = (by_degree(part, {degree: _range(degree) for degree in cfg.degrees}, level=None)
                     for part in (parts[1], by_place(*parts)))
     table = table.assign(place=place.mAP)[['mAP', 'chance', 'place', 'columns', 'clips']].to_dict('index')
