@@ -199,10 +199,9 @@ def unpack(
             check_members(archive, members(archive), beside, most_bytes)
             if zipfile.is_zipfile(archive):
                 with zipfile.ZipFile(archive) as content: content.extractall(beside)
-            elif tarfile.is_tarfile(archive):
-                with tarfile.open(archive) as content: content.extractall(beside, filter='data')
-            else: raise ValueError(f"{archive} is neither zip nor tar; it may be an error page: look at it")
-    except tarfile.FilterError as error: raise ValueError(f"{archive}: {error}") from None
+            else:                                       # Python has filters from 3.11.4 on; they set the modes of files
+                modes = dict(filter='data') if hasattr(tarfile, 'data_filter') else {}
+                with tarfile.open(archive) as content: content.extractall(beside, **modes)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{archive} is damaged ({error}); remove it and download it again") from None
     return folder
