@@ -38,7 +38,7 @@ from sslam_nb.mixing import as_columns
 from sslam_nb.reports.results import hardware
 from sslam_nb.spectrogram import LogMel
 from sslam_nb.sslam import SSLAM, draw_noise, draw_step
-from sslam_nb.training.update import compute_as, param_groups
+from sslam_nb.training.update import compute_as, param_groups, why_slow
 from sslam_nb.training.weights import save_checkpoint
 from sslam_nb.use.embed import embed
 
@@ -49,6 +49,12 @@ GPU = torch.cuda.is_available()
 ROUNDS = dict(paper=4, stage1=3, small=6, tiny=15, parts=9, growth=4, imports=3)
 NAMES = {'no': 'float32', 'bf16': 'bf16'}
 ROWS = []
+
+
+def fit_for(names, device='cpu'):
+    "Of these precisions the ones that the device computes fast, and why another is left out; where none is left, float32."
+    why = {p: why_slow(p, device) for p in names}
+    return [p for p in names if not why[p]] or ['no'], ''.join(f'left out: {w}' for w in why.values() if w)
 
 
 # Measuring
@@ -174,14 +180,15 @@ def measure_steps(section, size, stage, rounds, batch, device='cpu'):
     "Both contestants in both precisions, beside the rate of matrix products in the same rounds."
     cfg = override(preset(stage, size), batch_size=batch)
     runs = {who: contestant(who, cfg, device) for who in ('baseline', 'ours')}
-    rates = {p: products(torch.bfloat16 if p == 'bf16' else torch.float32, device) for p in NAMES}
-    for run, p in itertools.product(runs.values(), NAMES): warm(run, cfg, p)
-    calls = {(who, p): lambda who=who, p=p: runs[who](p) for p in NAMES for who in runs} | {
-        ('mm', p): rates[p][1] for p in NAMES}
+    fit, why = fit_for(NAMES, device)
+    rates = {p: products(torch.bfloat16 if p == 'bf16' else torch.float32, device) for p in fit}
+    for run, p in itertools.product(runs.values(), fit): warm(run, cfg, p)
+    calls = {(who, p): lambda who=who, p=p: runs[who](p) for p in fit for who in runs} | {
+        ('mm', p): rates[p][1] for p in fit}
     laps, work = race(calls, rounds, device), batch*tflop(cfg)*1e12
     place = f'{stage}, {size}, batch {batch}' + (', GPU' if device == 'cuda' else '')
-    for p, name in NAMES.items():
-        slow, fast = laps['baseline', p], laps['ours', p]
+    for p in fit:
+        name, slow, fast = NAMES[p], laps['baseline', p], laps['ours', p]
         row(section, f'{place}, {name}: baseline', slow, 's')
         row(section, f'{place}, {name}: ours', fast, 's', slow/fast, 'times as fast as the baseline')
         rate = rates[p][0]/laps['mm', p]
@@ -189,6 +196,7 @@ def measure_steps(section, size, stage, rounds, batch, device='cpu'):
         for who, seconds in (('baseline', slow), ('ours', fast)):
             row('Share of the machine', f'{place}, {name}: {who}', work/seconds/1e9, 'GFLOP/s', work/seconds/rate, 'of that rate',
                 f'{work/1e12:.3g} TFLOP a step')
+    if why: row(section, f'{place}, bf16: baseline and ours', note=why)
 
 
 def share(quick):
@@ -204,7 +212,7 @@ cache."""
         cfg = override(preset('stage2', size), batch_size=12 if device == 'cuda' else 2)
         plain, graph = contestant('ours', cfg, device), contestant('ours', cfg, device, compiled=True)
         base = contestant('baseline', cfg, device)
-        for p in precisions:
+        for p in fit_for(precisions, device)[0]:
             place = f'stage2, {size}, batch {cfg.batch_size}{where}, {NAMES[p]}'
             calls = {'plain': lambda: plain(p), 'baseline': lambda: base(p)}
             try: first, why = clock(lambda: graph(p), device), ''
@@ -228,7 +236,8 @@ GPU what torch allocates there."""
 def measure_memory(size, batch, device, precisions):
     "Both contestants, each in a process of its own, and ours with less memory for more time."
     section, where, first = 'Peak memory', ', GPU' if device == 'cuda' else '', device == 'cpu'
-    for p in precisions:
+    fit, why = fit_for(precisions, device)
+    for p in fit:
         most = {}
         for who, changes in {'baseline': {}, 'ours': {}, 'ours, checkpoint_activations': dict(checkpoint_activations=True)}.items():
             task = dict(who=who.split(',')[0], size=size, batch=batch, device=device, precision=p, changes=changes)
@@ -239,6 +248,7 @@ def measure_memory(size, batch, device, precisions):
             first, ratio = False, [most[who]/most['baseline']] if who != 'baseline' else None
             row(section, f'stage2, {size}, batch {batch}{where}, {NAMES[p]}: {who}', [most[who]], 'GiB', ratio,
                 'of the baseline' if ratio else '', f'{seconds:.3g} s a step, once')
+    if why: row(section, f'stage2, {size}, batch {batch}{where}, bf16: baseline and ours', note=why)
 
 
 def peak(task):
@@ -316,24 +326,24 @@ def stage2():
 
 
 def growth(quick):
-    """Stage 2 at `small` (width 384) in bf16, two clips of 1024 frames in 8 copies; then one of these is changed. Seconds against
-those of the first row; beside them how the counted operations grow."""
+    """Stage 2 at `small` (width 384) in bf16 where the processor has it, two clips of 1024 frames in 8 copies; then one of these is
+changed. Seconds against those of the first row; beside them how the counted operations grow."""
     base = override(preset('stage2', 'tiny' if quick else 'small'), batch_size=2, clones=2 if quick else 8)
     cut = lambda frames: dict(target_frames=frames, unmixed_frames=frames*15//1024*16)
     changes = {'as it is': {}, 'copies 1': dict(clones=1)} if quick else {
         'batch 2, copies 8, frames 1024, width 384': {}, **{f'copies {m}': dict(clones=m) for m in (4, 16)},
         **{f'frames {n}': cut(n) for n in (256, 512, 768)}, 'width 768': dict(width=768, n_heads=12, decoder_width=768)}
     cfgs = {name: override(base, **change) for name, change in changes.items()}
-    first, runs = next(iter(cfgs)), {}
+    first, runs, precision = next(iter(cfgs)), {}, fit_for(['bf16'])[0][0]
     for name, change in changes.items():                     # copies need no model of their own
         runs[name] = runs[first] if change.keys() == {'clones'} else contestant('ours', cfgs[name])
-        warm(runs[name], cfgs[name], 'bf16')
-    calls = {name: lambda name=name: runs[name]('bf16', cfgs[name]) for name in cfgs}
-    calls |= {f'batch {n}': lambda n=n: runs[first]('bf16', cfgs[first], n) for n in ((1,) if quick else (1, 4))}
+        warm(runs[name], cfgs[name], precision)
+    calls = {name: lambda name=name: runs[name](precision, cfgs[name]) for name in cfgs}
+    calls |= {f'batch {n}': lambda n=n: runs[first](precision, cfgs[first], n) for n in ((1,) if quick else (1, 4))}
     laps = race(calls, 2 if quick else ROUNDS['growth'])
     for name in laps:
         work = tflop(cfgs[name])*2 if name in cfgs else tflop(base)*int(name.split()[1])
-        if name == first: row('Growth', name, laps[name], 's', note=f'{work:.3g} TFLOP')
+        if name == first: row('Growth', name, laps[name], 's', note=f'{work:.3g} TFLOP, {NAMES[precision]}')
         else: row('Growth', name, laps[name], 's', laps[name]/laps[first], 'times the first row', f'operations {work/(2*tflop(base)):.3g} times')
 
 
