@@ -30,7 +30,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Waiting threads sleep: see sslam_nb/__init__.py
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test chaos bench readme clean interfaces demo docs
+.PHONY: help env stage1 stage2 finetune linear_eval tables reproduce-tiny lab sync inline test pytest chaos bench readme clean interfaces demo docs
 
 help: ## This list
 	@grep -E '^[a-z0-9_ -]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r targets text; do \
@@ -71,6 +71,7 @@ inline: env ## Run the tests inside the library notebooks
 
 # Two environments beside .venv: one with sslam_nb and all extras but X-ARES, one with X-ARES and transformers but without sslam_nb
 EXTRAS := parquet,datasets,tensorboard,onnx,transformers,maeb,sed
+INTERFACES := .venv-interfaces/.installed .venv-xares/.installed
 
 .venv-interfaces/.installed: constraints.txt settings.ini setup.py | env
 	@echo "Making .venv-interfaces ..."
@@ -86,7 +87,7 @@ EXTRAS := parquet,datasets,tensorboard,onnx,transformers,maeb,sed
 	@.venv-xares/bin/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt xares pytest
 	@touch $@
 
-interfaces: .venv-interfaces/.installed .venv-xares/.installed ## Test every interface against its real library
+interfaces: $(INTERFACES) ## Test every interface against its real library
 	@cd tests && PYTHONPATH='$(CURDIR)' OMP_NUM_THREADS=1 ../.venv-xares/bin/python -m pytest -q -rs -p no:cacheprovider interfaces/test_xares.py
 	@SSLAM_NB_BARE_PYTHON='$(CURDIR)/.venv-xares/bin/python' OMP_NUM_THREADS=1 \
 		.venv-interfaces/bin/python -m pytest -q -rs $(SPREAD) --durations 5 tests/interfaces
@@ -95,8 +96,12 @@ test: $(VENV)/.docs ## Everything that CI checks: sync, inline tests, tables, py
 	@echo "1/5 sync";         python .ci/sync.py
 	@echo "2/5 inline tests"; OMP_NUM_THREADS=1 python .ci/inline.py $(WORKERS)
 	@echo "3/5 tables";       OMP_NUM_THREADS=1 python .ci/tables.py $(WORKERS) --check
-	@echo "4/5 pytest";       OMP_NUM_THREADS=1 pytest -q -rs $(SPREAD) --durations 5 tests --ignore tests/interfaces $(TESTS)
+	@echo "4/5 pytest; the environments of 5/5 are made meanwhile"
+	@$(MAKE) --no-print-directory -j 2 pytest $(INTERFACES)
 	@echo "5/5 interfaces";   $(MAKE) --no-print-directory interfaces
+
+pytest: $(VENV)/.docs ## Run tests/. Options: TESTS='-k house'
+	@env -u MAKEFLAGS OMP_NUM_THREADS=1 pytest -q -rs $(SPREAD) --durations 5 tests --ignore tests/interfaces $(TESTS)
 
 # Sphinx and what it needs, beside the rest in .venv
 $(VENV)/.docs: constraints.txt settings.ini | env
