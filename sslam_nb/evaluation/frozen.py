@@ -198,7 +198,7 @@ def clips_hash(
     return digest.hexdigest()[:16]
 
 # %% ../../nbs/evaluation/02_frozen.ipynb #33f933f6
-def _kept_features(path:Path, encoder:str)->Features|None:
+def _kept_features(path:Path)->Features|None:
     "What a file of `cached_features` holds; None where there is none that can be read."
     if not path.exists(): return None
     try:
@@ -206,13 +206,17 @@ def _kept_features(path:Path, encoder:str)->Features|None:
             kept, said = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
         texts = bytes(kept['text'].numpy()).decode('utf-8', 'surrogateescape').split('\0')
         found = Features(kept['vector'], kept['target'].float(), texts[::2], texts[1::2])
+        if 'key' not in said: raise ValueError('it does not say of what it holds features')
+        if len({len(part) for part in (found.vector, found.target, found.clip_id, found.bad)}) > 1:
+            raise ValueError('its parts have different numbers of clips')
     except (SafetensorError, KeyError, ValueError) as error:
         return warnings.warn(f"{path} cannot be read ({error}); its features are computed anew", stacklevel=3)
-    if (other := said.get('encoder', encoder)) != encoder:
-        raise ValueError(f"{path} holds features of another encoder ({other}, not {encoder}): it has been renamed "
-                         "or copied; remove it")
+    if said['key'] != path.stem:
+        raise ValueError(f"{path} holds features of another encoder, of other clips or of another reading "
+                         f"({said['key']}): it has been renamed or copied; remove it")
     return found
 
+# %% ../../nbs/evaluation/02_frozen.ipynb #7a20b601
 def cached_features(
     encoder:AudioViT,              # Frozen
     source,                        # Clips
@@ -227,10 +231,10 @@ def cached_features(
     "Features from disk, or computed and then kept there (ours)."
     whole, kind, name = (override(encoder.cfg, drop_path=0.0), spectrogram), reading_class(reading), reading
     if kind.learned: name = 'tokens of all blocks' if kind.every_block else 'tokens'
-    key = f'{(of := weights_hash(encoder))} {clips_hash(source)} {[flatten(c) for c in whole]} {name}'
+    key = f'{weights_hash(encoder)} {clips_hash(source)} {[flatten(c) for c in whole]} {name}'
     key += f' {encoder.pos_embed.device.type}'
     path = project_path(folder)/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors'
-    found, (process, processes) = _kept_features(path, of), place(accelerator)
+    found, (process, processes) = _kept_features(path), place(accelerator)
     missing = agreed(accelerator, found is None)[0] if processes > 1 else found is None
     if not missing: return found
     order = SplitOrder(len(source), batch_size, accelerator)
@@ -240,7 +244,8 @@ def cached_features(
     texts = '\0'.join(word for pair in zip(found.clip_id, found.bad) for word in pair)
     text = torch.from_numpy(np.frombuffer(texts.encode('utf-8', 'surrogateescape'), np.uint8).copy())
     with atomic_path(path) as beside:
-        save_file(dict(vector=found.vector, target=found.target.to(torch.uint8), text=text), beside, dict(encoder=of))
+        save_file(dict(vector=found.vector, target=found.target.to(torch.uint8), text=text), beside,
+                  dict(key=path.stem))
     return found
 
 # %% ../../nbs/evaluation/02_frozen.ipynb #9e1c14ce

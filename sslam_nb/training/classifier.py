@@ -115,7 +115,8 @@ def reading_class(
 )->type[Reading]:
     "The reading that is meant, or an error that lists them (ours)."
     if not (isinstance(name, str) and name in READINGS):
-        raise ValueError(f"reading={name!r} is not one of {', '.join(READINGS)}")
+        columns = '; columns are read by read_columns' if name == 'columns' else ''
+        raise ValueError(f"reading={name!r} is not one of {', '.join(READINGS)}{columns}")
     return READINGS[name]
 
 # %% ../../nbs/training/01_classifier.ipynb #a7aba7e5
