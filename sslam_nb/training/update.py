@@ -15,7 +15,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from ..config import ComputeConfig, PretrainConfig
 from ..core import pick_device, step_generator
@@ -24,7 +23,7 @@ from ..losses import choice_temperature
 from ..mixing import as_columns
 from ..sslam import SSLAM, draw_noise, draw_step
 from ..teacher import ema_momentum
-from .sharding import full
+from .sharding import DTYPES, full
 
 # %% ../../nbs/training/10_update.ipynb #77f6920c
 def cosine_warmup(
@@ -63,6 +62,7 @@ def slowdown(
     dtype:torch.dtype, # Of low precision, as torch.bfloat16
 )->float:              # About 1 or below it, or tens
     "Times as long as in float32 that this processor takes for a small matrix product, measured once (ours)."
+    from torch.utils.benchmark import Timer             # a tenth of a second, for runs in low precision on a CPU alone
     x = torch.ones(256, 256)
     low, full = (Timer('x @ x', globals=dict(x=x.to(kind))).timeit(3).mean for kind in (dtype, torch.float32))
     return low/full
@@ -72,8 +72,7 @@ def why_slow(
     device:str,    # Where to train: cpu, cuda
 )->str:            # A sentence; '' where nothing is lost
     "What low precision loses on a CPU that has no instructions for it (ours)."
-    dtype = dict(bf16=torch.bfloat16, fp16=torch.float16).get(precision)
-    if device != 'cpu' or not dtype or (times := slowdown(dtype)) < 4: return ''
+    if device != 'cpu' or precision == 'no' or (times := slowdown(DTYPES[precision])) < 4: return ''
     return f'this processor has no fast {precision}, a matrix product takes {times:.0f} times as long as in float32'
 
 def make_accelerator(
